@@ -1,0 +1,1 @@
+"""From observations to events; without threads, sockets or waiting."""

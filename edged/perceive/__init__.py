@@ -1,0 +1,1 @@
+"""Runs models on what capture delivers and sends observations."""

@@ -1,0 +1,1 @@
+"""From events to subscribers, and nothing lost between."""
