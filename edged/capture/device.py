@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -69,27 +69,24 @@ class Device(Protocol):
 class Timing:
     """How media time becomes stamps.
 
-    Live, media time 0 is the moment of opening. In a replay it is stamp 0, so that a stamp is a
-    position in the recording whenever it is played.
+    Live, media time `start_ns` is the moment of opening. In a replay media time 0 is stamp 0, so that a
+    stamp is a position in the recording whenever it is played.
     """
 
     replay: bool
     paced: bool
     """Files and synthetic scenes run at their own speed; otherwise as fast as they are read."""
-    opened_ns: int
-
-    @classmethod
-    def begin(cls, *, replay: bool, paced: bool) -> Timing:
-        """Media time 0 is now."""
-        return cls(replay, paced, now_ns())
+    start_ns: int = 0
+    """Where in the media reading begins."""
+    opened_ns: int = field(default_factory=now_ns)
 
     def stamp_ns(self, media_ns: int) -> int:
         """The stamp of what lies at `media_ns`."""
-        return media_ns if self.replay else self.opened_ns + media_ns
+        return media_ns if self.replay else self.opened_ns + media_ns - self.start_ns
 
     def due_ns(self, media_ns: int) -> int:
         """When to hand it on."""
-        return self.opened_ns + media_ns if self.paced else 0
+        return self.opened_ns + media_ns - self.start_ns if self.paced else 0
 
 
 class Sampler:

@@ -9,7 +9,7 @@ import select
 from collections import Counter
 from typing import Any
 
-from edged.capture.device import Chunk, Device, Frame, Sampler
+from edged.capture.device import Chunk, Device, Frame, Sampler, Timing
 from edged.capture.gates import Motion, level_dbfs, loudness
 from edged.capture.scaler import Scaler
 from edged.config.fields import Source
@@ -84,6 +84,7 @@ class Capture:
         self._pools = {name: one.pool for name, one in self._sources.items() if one.pool}
         self._readers: list[FeedWriter] = []
         self._pulse = Pulse(control)
+        self._at_end = False
         self._patient = setup.replay and not setup.paced
         """Every frame waits for room; otherwise one without room is dropped."""
 
@@ -115,7 +116,8 @@ class Capture:
         for one in self._sources.values():
             self._tell(one, "starting" if one.state is None else "reconnecting")
         configs = {name: one.config for name, one in self._sources.items()}
-        device: Device = self._kind.open(configs, replay=self._setup.replay, paced=self._setup.paced)
+        setup = self._setup
+        device: Device = self._kind.open(configs, Timing(setup.replay, setup.paced, setup.start_ns))
         try:
             for name, reason in device.missing.items():
                 self._tell(self._sources[name], "failed", reason)
@@ -245,6 +247,8 @@ class Capture:
                 raise Stopped
             if isinstance(message, Attach) and len(fds) == 1:
                 self._readers.append(FeedWriter(Channel.from_fd(fds[0]), self._pools))
+                if self._at_end:
+                    self._announce_end(self._readers[-1:])
         for reader in self._readers:
             try:
                 reader.credits()
@@ -260,14 +264,19 @@ class Capture:
         """The device came to its end; False when it is to begin again."""
         if not self._setup.replay and any(getattr(s.config, "loop", False) for s in self._sources.values()):
             return False
+        self._at_end = True
+        self._announce_end(self._readers)
         for one in self._sources.values():
-            for reader in self._readers:
-                reader.send(EndOfSource(one.name), timeout_s=10.0)
             if one.state != "failed":
                 self._tell(one, "ended")
             self._control.send(Counts(one.name, one.delivered, dict(one.drops)), timeout_s=10.0)
             self._control.send(EndOfSource(one.name), timeout_s=10.0)
         return True
+
+    def _announce_end(self, readers: list[FeedWriter]) -> None:
+        for name in self._pools:
+            for reader in readers:
+                reader.send(EndOfSource(name), timeout_s=10.0)
 
     def _fail(self, error: SourceError, failures: int) -> None:
         for one in self._sources.values():

@@ -8,7 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from edged.config.schema import MEASURED, Config, Evidence
-from edged.fuse.event import (
+from edged.fuse.presence import Sighting
+from edged.fuse.rule import Change, Feed, Rule
+from edged.wire.clock import SECOND_NS, WallClock, now_ns
+from edged.wire.event import (
     SCHEMA,
     Event,
     EvidenceItem,
@@ -16,9 +19,6 @@ from edged.fuse.event import (
     new_traceparent,
     new_ulid,
 )
-from edged.fuse.presence import Sighting
-from edged.fuse.rule import Change, Feed, Rule
-from edged.wire.clock import SECOND_NS, WallClock, now_ns
 from edged.wire.records import Modality, Observations
 
 

@@ -28,7 +28,7 @@ class Interval:
     """The newest stamp at which it was seen."""
     best: Sighting
     reach_ns: int
-    """It holds until the next look, so much later."""
+    """It holds for so long after: to the end of a window, or until the next picture."""
 
 
 @dataclass(slots=True)
@@ -50,7 +50,7 @@ class Presence:
         found = [one for one in seen.detections if one.label in self.labels]
         best = max(found, key=lambda one: one.score, default=None)
         running = self._open.get(seen.model)
-        if running and seen.stamp_ns - running.last_ns > 3 * running.reach_ns:
+        if running and seen.stamp_ns - running.last_ns > 3 * max(seen.span_ns, period_ns):
             running = None  # too much was lost between to say that it was there all along
         threshold = self.keep_score if running else self.min_score
         if best is None or best.score < threshold:
@@ -58,7 +58,7 @@ class Presence:
             return None
         sighting = Sighting(seen, best)
         if running is None:
-            running = Interval(seen.stamp_ns, seen.stamp_ns, sighting, period_ns)
+            running = Interval(seen.stamp_ns, seen.stamp_ns, sighting, seen.span_ns or period_ns)
             self._open[seen.model] = running
             self.intervals.append(running)
         running.last_ns = seen.stamp_ns

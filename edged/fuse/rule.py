@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from edged.config.schema import EventRule
-from edged.fuse.event import Phase
 from edged.fuse.presence import Interval, Presence, Sighting
 from edged.wire.clock import SECOND_NS
+from edged.wire.event import Phase
 from edged.wire.records import Modality, Observations
 
 Feed = tuple[str, str]
@@ -129,10 +129,10 @@ class Rule:
         ((name, presence),) = others.items()
         for other in presence.intervals:
             started_ns = max(interval.start_ns, other.start_ns)
-            first_end = min(interval, other, key=lambda one: one.last_ns + one.reach_ns)
-            if started_ns <= first_end.last_ns + first_end.reach_ns + within_ns:
-                newest_ns = max(interval.last_ns, other.last_ns)
-                last_ns = max(started_ns, min(newest_ns, first_end.last_ns + within_ns))
+            reached_ns = min(interval.last_ns + interval.reach_ns, other.last_ns + other.reach_ns)
+            if started_ns <= reached_ns + within_ns:
+                first_ns, newest_ns = sorted((interval.last_ns, other.last_ns))
+                last_ns = max(started_ns, min(newest_ns, first_ns + within_ns))
                 found.append((started_ns, last_ns, own | {name: other.best}))
         return found
 

@@ -21,8 +21,7 @@ OFFSET = np.float32(0.001)
 
 
 def _mel(hertz: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    mel: npt.NDArray[np.float64] = 1127 * np.log1p(np.asarray(hertz, np.float64) / 700)
-    return mel
+    return np.asarray(1127 * np.log1p(np.asarray(hertz) / 700), np.float64)
 
 
 def _filters() -> Samples:
@@ -33,7 +32,7 @@ def _filters() -> Samples:
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
     weights = np.maximum(0, np.minimum(rising, falling))
     weights[0] = 0  # the reference leaves out the constant part
-    return weights.astype(np.float32)
+    return np.asarray(weights, np.float32)
 
 
 _FILTERS = _filters()

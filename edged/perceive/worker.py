@@ -102,7 +102,7 @@ class Perceive:
                     self._poller.register(feed.channel.fileno(), select.POLLIN)
         if self._pulse.beat():
             for source in self._sources:
-                drops = dict(self._schedule.drops.get(source, {}))
+                drops = {k: n for k, n in self._schedule.drops.get(source, {}).items() if n}
                 self._control.send(Counts(source, self._inferences[source], drops))
         return True
 

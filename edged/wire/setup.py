@@ -21,6 +21,8 @@ class CaptureSetup(msgspec.Struct, frozen=True):
     generation: int
     replay: bool
     """Stamps are positions in the recording."""
+    start_ns: int
+    """Where in a recording to begin: what a worker that died had read already is not read again."""
     paced: bool
     """Files run at their own speed; otherwise every frame waits for its reader."""
 

@@ -26,11 +26,11 @@ S = TypeVar("S")
 log = logging.getLogger(__name__)
 
 
-def set_up_logging(process: str) -> None:
-    """Plain lines to standard error; journald adds the time."""
-    level = os.environ.get("EDGED_LOG", "INFO").upper()
+def set_up_logging(process: str, level: int = logging.INFO) -> None:
+    """Plain lines to standard error; journald adds the time. `$EDGED_LOG` sets another level."""
+    wanted = os.environ.get("EDGED_LOG", "").upper()
     logging.basicConfig(
-        level=level if level in ("DEBUG", "INFO", "WARNING", "ERROR") else "INFO",
+        level=wanted if wanted in ("DEBUG", "INFO", "WARNING", "ERROR") else level,
         format=f"%(levelname)s {process}: %(message)s",
         stream=sys.stderr,
     )

@@ -15,7 +15,7 @@ from edged.capture.device import Chunk, Chunker, Frame, Sampler, Timing
 from edged.config.fields import Source
 from edged.errors import SourceError
 from edged.wire.clock import SECOND_NS, now_ns
-from edged.wire.views import SAMPLE_RATE_HZ
+from edged.wire.views import CHUNK_NS, SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
     import av.container
@@ -81,7 +81,7 @@ def redact(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def open(sources: Mapping[str, Config], *, replay: bool, paced: bool) -> Stream:  # noqa: A001
+def open(sources: Mapping[str, Config], timing: Timing) -> Stream:  # noqa: A001
     """Opens the URL that all `sources` share.
 
     Raises:
@@ -109,7 +109,7 @@ def open(sources: Mapping[str, Config], *, replay: bool, paced: bool) -> Stream:
         message = f"{redact(first.url)}: can't be opened: {_reason(error)}"
         raise SourceError(message, permanent=first.finite) from error
     try:
-        return Stream(sources, container, first, Timing.begin(replay=replay, paced=paced and first.finite))
+        return Stream(sources, container, first, timing)
     except SourceError:
         container.close()
         raise
@@ -161,6 +161,8 @@ class Stream:
 
         wanted = [self._container.streams[index] for index in (*self._samplers, *self._listeners)]
         bad = 0
+        if self._timing.start_ns:
+            self._seek()
         try:
             for packet in self._container.demux(wanted):
                 try:
@@ -183,12 +185,23 @@ class Stream:
         with contextlib.suppress(Exception):
             self._container.close()
 
+    def _seek(self) -> None:
+        import av
+
+        with contextlib.suppress(av.FFmpegError):  # then from its beginning, to the same place
+            self._container.seek(self._timing.start_ns // 1000)
+
     def _frame(self, index: int, frame: Any) -> Iterator[Frame | Chunk]:  # noqa: ANN401
         if frame.pts is None or frame.time_base is None:
             return
+        media_ns = self._media_ns(frame.pts, frame.time_base)
+        if media_ns < self._timing.start_ns:
+            return  # between the key frame that was sought and where to begin
         if index in self._samplers:
-            media_ns = self._media_ns(frame.pts, frame.time_base)
-            stamp_ns, due_ns = self._timing.stamp_ns(media_ns), self._timing.due_ns(media_ns)
+            stamp_ns, due_ns = (
+                self._timing.stamp_ns(media_ns),
+                self._timing.due_ns(media_ns) if not self._live else 0,
+            )
             for name, sampler in self._samplers[index]:
                 if sampler.take(stamp_ns):
                     yield Frame(name, stamp_ns, frame, due_ns)
@@ -198,9 +211,12 @@ class Stream:
                 continue
             stamp_ns = self._timing.stamp_ns(self._media_ns(part.pts, part.time_base))
             for start_ns, samples in self._chunker.add(stamp_ns, part.to_ndarray()[0]):
-                end_ns = start_ns - self._timing.stamp_ns(0) + len(samples) * SECOND_NS // SAMPLE_RATE_HZ
+                end_ns = start_ns - self._timing.stamp_ns(0) + CHUNK_NS
                 for name in self._listeners[index]:
-                    yield Chunk(name, start_ns, samples, self._timing.due_ns(end_ns))
+                    yield Chunk(name, start_ns, samples, self._due_ns(end_ns))
+
+    def _due_ns(self, media_ns: int) -> int:
+        return 0 if self._live else self._timing.due_ns(media_ns)  # what is live paces itself
 
     def _media_ns(self, pts: int, time_base: Any) -> int:  # noqa: ANN401
         """Nanoseconds since the opening.

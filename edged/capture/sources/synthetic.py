@@ -6,6 +6,7 @@ of a period that repeats. Picture and sound of one scene run on one clock.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -71,13 +72,13 @@ class Config(Source):
         return self
 
 
-def open(sources: Mapping[str, Config], *, replay: bool, paced: bool) -> Scene:  # noqa: A001
+def open(sources: Mapping[str, Config], timing: Timing) -> Scene:  # noqa: A001
     """Renders what can be rendered beforehand.
 
     Raises:
         SourceError: the sources of the scene contradict each other, or its image can't be read.
     """
-    return Scene(sources, Timing.begin(replay=replay, paced=paced))
+    return Scene(sources, timing)
 
 
 class Scene:
@@ -101,7 +102,9 @@ class Scene:
     def read(self) -> Iterator[Frame | Chunk]:
         """Frames and chunks in the order of time."""
         end_ns = round(self._config.seconds * SECOND_NS) if self._config.seconds else None
-        counts = dict.fromkeys((*self._cameras, *self._microphones), 0)
+        begin_s = self._timing.start_ns / SECOND_NS
+        counts = {name: math.ceil(begin_s * rate) for name, rate in self._cameras.items()}
+        counts |= dict.fromkeys(self._microphones, math.ceil(self._timing.start_ns / CHUNK_NS))
         while True:
             # Of each source the moment when its next item is complete; the earliest goes.
             moments = {n: round(counts[n] * SECOND_NS / rate) for n, rate in self._cameras.items()}

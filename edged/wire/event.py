@@ -61,7 +61,7 @@ class Event(msgspec.Struct, frozen=True):
 
 def json_schema() -> dict[str, Any]:
     """The contract with subscribers."""
-    text = resources.files("edged.fuse").joinpath("event.schema.json").read_text(encoding="utf-8")
+    text = resources.files("edged.wire").joinpath("event.schema.json").read_text(encoding="utf-8")
     schema: dict[str, Any] = json.loads(text)
     return schema
 

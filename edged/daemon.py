@@ -1,0 +1,426 @@
+"""The daemon: starts the workers in order, joins their feeds, fuses, publishes, and stops in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from edged import __version__
+from edged.config.fields import Source
+from edged.config.schema import Config
+from edged.errors import EdgedError
+from edged.fuse.align import Aligner
+from edged.fuse.fusion import Fusion, feeds_of
+from edged.health import ModelHealth, SourceHealth
+from edged.perceive.cards import load_card
+from edged.publish.mqtt import Publisher
+from edged.publish.outbox import Outbox
+from edged.supervise import Worker
+from edged.wire.channel import Channel
+from edged.wire.clock import SECOND_NS, WallClock, now_ns
+from edged.wire.event import Event
+from edged.wire.records import (
+    Attach,
+    Beat,
+    Counts,
+    EndOfSource,
+    Message,
+    ModelState,
+    Observations,
+    Ready,
+    Setup,
+    SourceState,
+)
+from edged.wire.setup import CaptureSetup, ModelSetup, PerceiveSetup
+
+log = logging.getLogger(__name__)
+
+PERCEIVE = "perceive"
+STATE_OFF = b'{"state":"OFF"}'
+TICK_S = 0.25
+REPORT_S = 10.0
+LATENESS_NS = 2 * SECOND_NS
+"""An evidence that has not been heard of for so long is no longer waited for."""
+STOP_S = 0.7
+"""For the workers to end by themselves; then they are killed. A stop takes 2 s at most in all."""
+FLUSH_S = 0.6
+"""For the broker's last acknowledgements; what it does not take stays in the outbox."""
+REPLAY_FLUSH_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the daemon runs."""
+
+    replay: bool = False
+    """Read the sources once from their beginning to their end, and then stop."""
+    paced: bool = True
+    """In a replay: at the recording's own speed, as live; otherwise as fast as it goes, every frame."""
+
+
+@dataclass(slots=True)
+class _Capture:
+    """One device, and the sources that read it."""
+
+    name: str
+    kind: str
+    sources: dict[str, Source]
+    worker: Worker
+    views: bool
+    """Whether any model reads it."""
+    first_ns: int = 0
+    newest_ns: int = -1
+    """The newest stamp it delivered."""
+    ended: bool = False
+
+
+class Daemon:
+    """Everything that runs; made and run inside one event loop."""
+
+    def __init__(
+        self,
+        config: Config,
+        options: Options,
+        *,
+        on_event: Callable[[Event], None] | None = None,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> None:
+        """`on_progress` gets the newest stamp of a replay, in seconds.
+
+        Raises:
+            EdgedError: the state directory or a card can't be used.
+        """
+        self._config, self._options = config, options
+        self._on_event, self._on_progress = on_event, on_progress
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        self._error: str | None = None
+        self._clock = WallClock.replay() if options.replay else WallClock.live()
+        self._cards = {name: load_card(use.card, config.models_dirs) for name, use in config.models.items()}
+        labels = {name: card.vocabulary for name, card in self._cards.items()}
+        self._fusion = Fusion(config, feeds_of(config, labels), self._clock)
+        self._sources = {name: SourceHealth.of(source) for name, source in config.sources.items()}
+        self._models = {name: ModelHealth() for name in config.models}
+        feeds = [(source, "") for source in config.sources]
+        feeds += [(source, name) for name, model in config.models.items() for source in model.sources]
+        self._aligner = Aligner(feeds)
+        self._ordered = options.replay and not options.paced
+        self._captures = self._plan()
+        self._perceive = Worker(PERCEIVE, "edged.perceive.worker", self) if config.models else None
+        self._ready: set[str] = set()
+        self._newest_ns = 0
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._outbox = Outbox(self._state_dir())
+        self._publisher = (
+            Publisher(config.mqtt, config.device, self._outbox, self._loop, self._report)
+            if config.mqtt
+            else None
+        )
+
+    # Life.
+
+    async def run(self) -> None:
+        """From start to stop.
+
+        Raises:
+            EdgedError: a replay could not be finished.
+        """
+        tick = None
+        try:
+            if self._publisher:
+                self._publisher.start()
+            self._end_left_open()
+            if self._perceive:
+                self._perceive.start()
+            if not (self._options.replay and self._perceive):
+                self._start_captures()
+            tick = asyncio.create_task(self._tick(), name="tick")
+            await self._stop.wait()
+        finally:
+            if tick:
+                tick.cancel()
+            await self._shut_down()
+        if self._error:
+            raise EdgedError(self._error)
+
+    def stop(self, error: str | None = None) -> None:
+        """Ends `run` in order; with `error` it raises."""
+        self._error = self._error or error
+        self._stop.set()
+
+    @property
+    def drops(self) -> dict[str, dict[str, int]]:
+        """By source and reason."""
+        return {name: source.drops for name, source in self._sources.items()}
+
+    async def _shut_down(self) -> None:
+        workers = [capture.worker for capture in self._captures.values()]
+        workers += [self._perceive] if self._perceive else []
+        await asyncio.gather(*(worker.stop(STOP_S) for worker in workers))
+        for event in self._fusion.close():
+            self._emit(event)
+        if self._publisher:
+            self._report()
+            await self._publisher.stop(REPLAY_FLUSH_S if self._options.replay else FLUSH_S)
+            if self._options.replay and self._outbox.waiting:
+                why = self._publisher.trouble or "it did not acknowledge them"
+                self._error = self._error or f"{self._outbox.waiting} events were not published: {why}"
+        await asyncio.to_thread(self._outbox.close)
+        if self._scratch:
+            self._scratch.cleanup()
+
+    def _state_dir(self) -> Path:
+        if self._options.replay or not self._config.mqtt:
+            # Nothing outlives a replay, and without a broker nothing waits for one.
+            self._scratch = tempfile.TemporaryDirectory(prefix="edged-")
+            return Path(self._scratch.name)
+        if self._config.state_dir:
+            return Path(self._config.state_dir)
+        if state := os.environ.get("STATE_DIRECTORY"):
+            return Path(state.split(":")[0])
+        return Path.home() / ".local/state/edged" / self._config.device
+
+    def _plan(self) -> dict[str, _Capture]:
+        groups: dict[tuple[str, str], dict[str, Source]] = {}
+        for name, source in self._config.sources.items():
+            kind = str(source.model_dump()["kind"])
+            groups.setdefault((kind, source.device), {})[name] = source
+        read = {source for model in self._config.models.values() for source in model.sources}
+        captures = {}
+        for (kind, _), sources in groups.items():
+            name = next(iter(sources))
+            worker = Worker(name, "edged.capture.worker", self)
+            captures[name] = _Capture(name, kind, sources, worker, views=bool(read & sources.keys()))
+        return captures
+
+    def _start_captures(self) -> None:
+        for capture in self._captures.values():
+            if not capture.worker.generation:
+                capture.worker.start()
+
+    def _end_left_open(self) -> None:
+        """Events of a daemon that was killed: each gets its end, with its last evidence's stamp."""
+        for event in self._outbox.left_open:
+            self._emit(
+                msgspec.structs.replace(
+                    event,
+                    phase="end",
+                    sequence=event.sequence + 1,
+                    ended_at=event.updated_at,
+                    latency_ms=None,
+                )
+            )
+
+    # What workers are told and say.
+
+    def started(self, worker: Worker) -> None:
+        """Sends the setup, and joins the new process with the others by feeds of its own."""
+        if worker is self._perceive:
+            worker.send(Setup(msgspec.json.encode(self._perceive_setup())))
+            for capture in self._captures.values():
+                self._join(capture)
+            return
+        capture = self._captures[worker.name]
+        worker.send(Setup(msgspec.json.encode(self._capture_setup(capture))))
+        self._join(capture)
+
+    def ended(self, worker: Worker) -> None:
+        """A worker died; it will be replaced."""
+        if worker is self._perceive:
+            for name in self._models:
+                self._models[name] = ModelHealth("failed", "its process ended")
+        else:
+            for name in self._captures[worker.name].sources:
+                self._sources[name].state, self._sources[name].reason = "reconnecting", "its process ended"
+        self._report()
+
+    def said(self, worker: Worker, message: Message) -> None:
+        """Acts on a worker's record."""
+        match message:
+            case Observations():
+                self._observe(worker, message)
+            case Counts():
+                capture = worker is not self._perceive
+                self._sources[message.source].count(worker.name, worker.generation, message, capture=capture)
+            case SourceState():
+                source = self._sources[message.source]
+                source.state, source.reason = message.state, message.reason
+                level = logging.INFO if message.state in ("running", "ended", "starting") else logging.WARNING
+                log.log(level, "source %s: %s %s", message.source, message.state, message.reason)
+                if self._options.replay and message.state in ("failed", "reconnecting"):
+                    self.stop(f"source {message.source}: {message.reason}")
+                self._report()
+            case ModelState():
+                self._models[message.model] = ModelHealth(
+                    "running" if message.running else "failed", message.reason
+                )
+                if self._options.replay and not message.running:
+                    self.stop(f"model {message.model}: {message.reason}")
+                self._report()
+            case EndOfSource():
+                if worker is not self._perceive:
+                    self._captures[worker.name].ended = True
+                for seen in self._aligner.end(message.source, message.model):
+                    self._fuse(seen)
+                if self._options.replay and self._aligner.ended:
+                    self.stop()
+            case Ready():
+                self._ready.add(worker.name)
+                if worker is self._perceive:
+                    self._start_captures()
+                self._report()
+            case Beat():
+                pass
+            case _:
+                log.error("%s sent a %s", worker.name, type(message).__name__)
+
+    def _observe(self, worker: Worker, seen: Observations) -> None:
+        if not seen.model:
+            self._sources[seen.source].measure(seen)
+            capture = self._captures[worker.name]
+            capture.first_ns = capture.first_ns or now_ns()
+            capture.newest_ns = max(capture.newest_ns, seen.stamp_ns)
+            self._newest_ns = max(self._newest_ns, seen.stamp_ns)
+        if self._ordered:
+            for ordered in self._aligner.push(seen):
+                self._fuse(ordered)
+        else:
+            self._fuse(seen)
+
+    def _fuse(self, seen: Observations) -> None:
+        for event in self._fusion.observe(seen):
+            self._emit(event)
+
+    def _emit(self, event: Event) -> None:
+        payload = event.to_json()
+        if self._config.mqtt and self._publisher:
+            topic = self._publisher.topic("event", event.type)
+            message = self._outbox.put(event, topic, payload, self._config.mqtt.event_expiry_s)
+            self._publisher.event(message)
+            state = {
+                "state": "OFF" if event.phase == "end" else "ON",
+                "id": event.id,
+                "since": event.started_at,
+            }
+            self._publisher.live(self._publisher.topic("state", event.type), msgspec.json.encode(state))
+        if self._on_event:
+            self._on_event(event)
+
+    def _capture_setup(self, capture: _Capture) -> CaptureSetup:
+        cards = {name: self._cards[name] for name in self._config.models}
+        wanted = [
+            (source, cards[name])
+            for name, model in self._config.models.items()
+            for source in model.sources
+            if source in capture.sources
+        ]
+        views = {
+            name: tuple(dict.fromkeys(card.view for source, card in wanted if source == name and card.view))
+            for name in capture.sources
+        }
+        return CaptureSetup(
+            name=capture.name,
+            kind=capture.kind,
+            sources={n: msgspec.Raw(s.model_dump_json().encode()) for n, s in capture.sources.items()},
+            views={name: some for name, some in views.items() if some},
+            heard=tuple(sorted({source for source, card in wanted if card.modality == "audio"})),
+            generation=capture.worker.generation,
+            replay=self._options.replay,
+            paced=self._options.paced,
+            start_ns=self._resume_ns(capture),
+        )
+
+    def _resume_ns(self, capture: _Capture) -> int:
+        """Where a process that takes over from one that died goes on in a recording.
+
+        A camera goes on while nobody looks, and so does a file that stands for one.
+        """
+        finite = all(source.finite for source in capture.sources.values())
+        looped = any(getattr(source, "loop", False) for source in capture.sources.values())
+        if not finite or looped or capture.newest_ns < 0:
+            return 0
+        if self._options.replay:
+            return capture.newest_ns + 1
+        return now_ns() - capture.first_ns
+
+    def _perceive_setup(self) -> PerceiveSetup:
+        newest = [name for name, source in self._config.sources.items() if source.modality == "video"]
+        return PerceiveSetup(
+            models={
+                name: ModelSetup(
+                    model.card,
+                    tuple(model.sources),
+                    model.priority,
+                    None if self._ordered else model.budget_ms,
+                    model.threads,
+                )
+                for name, model in self._config.models.items()
+            },
+            models_dirs=self._config.models_dirs,
+            newest=() if self._ordered else tuple(newest),
+        )
+
+    def _join(self, capture: _Capture) -> None:
+        if not (self._perceive and self._perceive.alive and capture.worker.alive and capture.views):
+            return
+        writing, reading = Channel.pair()
+        capture.worker.send(Attach(capture.name), (writing.fileno(),))
+        self._perceive.send(Attach(capture.name), (reading.fileno(),))
+        # Ours are copies: the end of a feed is seen only when nobody holds its other end.
+        writing.close()
+        reading.close()
+
+    # What subscribers are told of us.
+
+    @property
+    def ready(self) -> bool:
+        """Every worker is at work."""
+        workers = {*self._captures, *([PERCEIVE] if self._perceive else [])}
+        return workers <= self._ready
+
+    async def _tick(self) -> None:
+        ticks = 0
+        while True:
+            await asyncio.sleep(TICK_S)
+            ticks += 1
+            if not self._ordered:
+                newest_ns = self._newest_ns if self._options.replay else now_ns()
+                for event in self._fusion.passed(newest_ns - LATENESS_NS):
+                    self._emit(event)
+            if self._on_progress:
+                self._on_progress(self._newest_ns / SECOND_NS)
+            for capture in self._captures.values():
+                capture.worker.check()
+            if self._perceive:
+                self._perceive.check()
+            if ticks % round(REPORT_S / TICK_S) == 0:
+                self._report()
+
+    def _report(self) -> None:
+        """Sources, states and health, retained; the publisher sends what has changed."""
+        publisher = self._publisher
+        if publisher is None:
+            return
+        for name, source in self._sources.items():
+            publisher.live(publisher.topic("source", name), source.to_json())
+        for name, on in self._fusion.states():
+            if not on:
+                publisher.live(publisher.topic("state", name), STATE_OFF)
+        troubles = [f"source {n}: {s.reason}" for n, s in self._sources.items() if s.reason]
+        troubles += [f"model {n}: {m.reason}" for n, m in self._models.items() if m.reason]
+        health = {
+            "version": __version__,
+            "ready": self.ready,
+            "sources": {name: source.state for name, source in self._sources.items()},
+            "models": {name: model.state for name, model in self._models.items()},
+            "outbox": {"waiting": self._outbox.waiting, "drops": dict(self._outbox.drops + publisher.drops)},
+            "errors": troubles,
+        }
+        publisher.live(publisher.topic("health"), msgspec.json.encode(health))
