@@ -135,9 +135,7 @@ def demo(
     """Show what edged does: no camera, no microphone, no broker, no download needed."""
     from edged.demo import run_demo
 
-    run_demo(
-        seconds=seconds, source=source, models=[str(path.absolute()) for path in models or []], mqtt=mqtt
-    )
+    run_demo(seconds=seconds, source=source, models=[path.absolute() for path in models or []], mqtt=mqtt)
 
 
 @app.command()

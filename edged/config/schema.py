@@ -76,6 +76,8 @@ class Mqtt(Strict):
     """Certificates that sign the broker's; by default those of the system."""
     prefix: Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_topic_level)] = "edged"
     """The first level of every topic."""
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    """The version of MQTT; `auto` takes 5, and 3.1.1 where the broker does not answer to it."""
     event_expiry_s: Annotated[int, Field(ge=1, le=31_536_000)] = 604_800
     """An event that could not be delivered for so long is dropped, and counted."""
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,6 +32,9 @@ log = logging.getLogger(__name__)
 
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 30.0
 CONNECT_TIMEOUT_S = 5.0
+ANSWER_S = 3.0
+"""For the broker's CONNACK."""
+UNSUPPORTED = "Unsupported protocol version"
 KEEPALIVE_S = 15
 WINDOW = 64
 """Unacknowledged events at a time, unless the broker wants fewer."""
@@ -65,6 +69,16 @@ def address(config: Mqtt) -> tuple[str, int]:
     """Host and port of the broker."""
     parts = urlsplit(config.url)
     return parts.hostname or "", parts.port or (8883 if parts.scheme == "mqtts" else 1883)
+
+
+@dataclass(slots=True)
+class _Answer:
+    """The broker's to one attempt to connect."""
+
+    given: threading.Event = field(default_factory=threading.Event)
+    accepted: bool = False
+    reason: str = ""
+    """Why it was refused; empty when the broker hung up or kept silent."""
 
 
 class Publisher:
@@ -146,46 +160,50 @@ class Publisher:
     # In the thread that connects.
 
     def _run(self) -> None:
-        protocol, retry_s = paho.MQTTv5, FIRST_RETRY_S
+        protocol = paho.MQTTv311 if self._config.protocol == "3.1.1" else paho.MQTTv5
+        retry_s = FIRST_RETRY_S
         while not self._stopping.is_set():
             self._lost.clear()
-            accepted: list[bool] = []
-            refused: list[str] = []
+            answer = _Answer()
             try:
-                client = self._connect(protocol, accepted, refused)
+                client = self._connect(protocol, answer)
             except (OSError, EdgedError, ValueError) as error:
                 reason = str(error) or type(error).__name__
                 self._tell(f"{self._config.url}: can't be reached: {reason}")
             else:
-                self._lost.wait()
-                client.loop_stop()
-                if accepted:
+                answer.given.wait(ANSWER_S)
+                if answer.accepted:
+                    self._lost.wait()
                     retry_s = FIRST_RETRY_S
-                else:
-                    # An old broker refuses MQTT 5, or just hangs up on it.
+                elif not answer.reason:
+                    self._tell(f"{self._config.url}: does not answer")
+                client.loop_stop()
+                # An old broker refuses MQTT 5, hangs up on it, or says nothing at all.
+                if not answer.accepted and self._config.protocol == "auto":
                     protocol = paho.MQTTv311 if protocol == paho.MQTTv5 else paho.MQTTv5
-                    if "Unsupported protocol version" in refused:
+                    if protocol == paho.MQTTv311 and answer.reason in ("", UNSUPPORTED):
                         continue
             self._stopping.wait(random.uniform(0.5, 1.0) * retry_s)  # noqa: S311 - jitter
             retry_s = min(LAST_RETRY_S, retry_s * 2)
 
-    def _connect(
-        self, protocol: MQTTProtocolVersion, accepted: list[bool], refused: list[str]
-    ) -> paho.Client:
+    def _connect(self, protocol: MQTTProtocolVersion, answer: _Answer) -> paho.Client:
         client = make_client(self._config, f"edged-{self._device}", protocol)
+        client.max_inflight_messages_set(2 * WINDOW)  # the window, and retained state beside it
         client.will_set(self.topic("status"), b"offline", qos=1, retain=True)
 
         def on_connect(_: Any, __: Any, ___: Any, reason: ReasonCode, properties: Properties | None) -> None:  # noqa: ANN401
             if reason.is_failure:
-                refused.append(reason.getName())
-                self._tell(f"{self._config.url}: refused: {reason.getName()}")
+                answer.reason = reason.getName()
+                self._tell(f"{self._config.url}: refused: {answer.reason}")
             else:
-                accepted.append(True)
-                self._loop.call_soon_threadsafe(self._online, client, properties)
+                answer.accepted = True
+                self._call(self._online, client, properties)
+            answer.given.set()
 
         def on_disconnect(_: Any, __: Any, ___: Any, reason: ReasonCode, ____: Any) -> None:  # noqa: ANN401
-            if not refused and not self._stopping.is_set():
+            if answer.accepted and not self._stopping.is_set():
                 self._tell(f"{self._config.url}: connection lost: {reason.getName()}")
+            answer.given.set()
             self._lost.set()
 
         def on_publish(_: Any, __: Any, mid: int, reason: ReasonCode, ____: Any) -> None:  # noqa: ANN401
@@ -212,7 +230,6 @@ class Publisher:
         self._client, self.trouble = client, ""
         self._window = min(WINDOW, int(getattr(properties, "ReceiveMaximum", WINDOW)))
         self._max_bytes = int(getattr(properties, "MaximumPacketSize", 1 << 28))
-        client.max_inflight_messages_set(self._window)
         log.info("connected to %s", self._config.url)
         client.publish(self.topic("status"), b"online", qos=1, retain=True)
         self._changed()
