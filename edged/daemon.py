@@ -52,7 +52,7 @@ STOP_S = 0.7
 """For the workers to end by themselves; then they are killed. A stop takes 2 s at most in all."""
 FLUSH_S = 0.6
 """For the broker's last acknowledgements; what it does not take stays in the outbox."""
-REPLAY_FLUSH_S = 15.0
+REPLAY_FLUSH_S = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +168,9 @@ class Daemon:
             self._emit(event)
         if self._publisher:
             self._report()
-            await self._publisher.stop(REPLAY_FLUSH_S if self._options.replay else FLUSH_S)
-            if self._options.replay and self._outbox.waiting:
+            replay = self._options.replay
+            await self._publisher.stop(REPLAY_FLUSH_S if replay else FLUSH_S, insist=replay)
+            if replay and self._outbox.waiting:
                 why = self._publisher.trouble or "it did not acknowledge them"
                 self._error = self._error or f"{self._outbox.waiting} events were not published: {why}"
         await asyncio.to_thread(self._outbox.close)

@@ -79,6 +79,7 @@ class Perceive:
             if work is None:
                 continue
             if isinstance(work.item, EndOfSource):
+                self._count(work.source)
                 self._control.send(EndOfSource(work.source, work.model), timeout_s=SEND_TIMEOUT_S)
             else:
                 with work.item as lease:
@@ -102,9 +103,12 @@ class Perceive:
                     self._poller.register(feed.channel.fileno(), select.POLLIN)
         if self._pulse.beat():
             for source in self._sources:
-                drops = {k: n for k, n in self._schedule.drops.get(source, {}).items() if n}
-                self._control.send(Counts(source, self._inferences[source], drops))
+                self._count(source)
         return True
+
+    def _count(self, source: str) -> None:
+        drops = {reason: n for reason, n in self._schedule.drops.get(source, {}).items() if n}
+        self._control.send(Counts(source, self._inferences[source], drops))
 
     def _read(self, fd: int, feed: FeedReader) -> None:
         try:

@@ -37,7 +37,7 @@ ANSWER_S = 3.0
 UNSUPPORTED = "Unsupported protocol version"
 KEEPALIVE_S = 15
 WINDOW = 64
-"""Unacknowledged events at a time, unless the broker wants fewer."""
+"""Unacknowledged messages at a time, unless the broker wants fewer."""
 FRESH = 1024
 """Events that wait in memory for room in the window; more are read back from the outbox."""
 OVERHEAD_BYTES = 256
@@ -101,9 +101,12 @@ class Publisher:
         self.trouble = "not connected yet"
         """Why there is no connection; empty while there is one."""
         self.drops: Counter[str] = Counter()
-        self._live: dict[str, bytes] = {}
+        self._live: dict[str, bytes] = {self.topic("status"): b"online"}
+        self._stale: dict[str, None] = {}
+        """Topics whose live payload the broker does not have yet, in their order."""
         self._fresh: deque[Message] = deque()
-        self._in_flight: dict[int, int] = {}
+        self._in_flight: dict[int, int | None] = {}
+        """The key of each unacknowledged event, None for live state, by the packet's number."""
         self._window, self._max_bytes = WINDOW, 1 << 28
         self._behind = True
         """Something lies in the outbox that is not in `_fresh`."""
@@ -140,13 +143,16 @@ class Publisher:
         """Keeps `topic` (retained) at `payload`, now and after each reconnect."""
         if self._live.get(topic) != payload:
             self._live[topic] = payload
-            if self._client:
-                self._client.publish(topic, payload, qos=1, retain=True)
+            self._stale[topic] = None
+            self._pump()
 
-    async def stop(self, timeout_s: float) -> None:
-        """Waits for acknowledgements for so long at most, says that we are off, and disconnects."""
+    async def stop(self, timeout_s: float, *, insist: bool) -> None:
+        """Waits for acknowledgements for so long at most, says that we are off, and disconnects.
+
+        With `insist` it waits for a connection, too.
+        """
         deadline = time.monotonic() + timeout_s
-        while self._client and self._outbox.waiting and time.monotonic() < deadline:
+        while (self._client or insist) and self._outbox.waiting and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
         self._stopping.set()
         if client := self._client:
@@ -188,7 +194,7 @@ class Publisher:
 
     def _connect(self, protocol: MQTTProtocolVersion, answer: _Answer) -> paho.Client:
         client = make_client(self._config, f"edged-{self._device}", protocol)
-        client.max_inflight_messages_set(2 * WINDOW)  # the window, and retained state beside it
+        client.max_inflight_messages_set(WINDOW)  # ours may be smaller: paho ignores the broker's
         client.will_set(self.topic("status"), b"offline", qos=1, retain=True)
 
         def on_connect(_: Any, __: Any, ___: Any, reason: ReasonCode, properties: Properties | None) -> None:  # noqa: ANN401
@@ -231,10 +237,8 @@ class Publisher:
         self._window = min(WINDOW, int(getattr(properties, "ReceiveMaximum", WINDOW)))
         self._max_bytes = int(getattr(properties, "MaximumPacketSize", 1 << 28))
         log.info("connected to %s", self._config.url)
-        client.publish(self.topic("status"), b"online", qos=1, retain=True)
         self._changed()
-        for topic, payload in self._live.items():
-            client.publish(topic, payload, qos=1, retain=True)
+        self._stale = dict.fromkeys(self._live)
         # What was on its way is not known to have arrived: again, from the oldest.
         self._fresh.clear()
         self._in_flight.clear()
@@ -252,15 +256,20 @@ class Publisher:
             return
         key = self._in_flight.pop(mid)
         if reason.is_failure:
-            log.error("the broker refused an event: %s", reason.getName())
+            log.error("the broker refused what was published: %s", reason.getName())
             self.drops["refused"] += 1
-        self._outbox.done(key)
+        if key is not None:
+            self._outbox.done(key)
         self._pump()
 
     def _pump(self) -> None:
         client = self._client
         if client is None:
             return
+        while self._stale and len(self._in_flight) < self._window:
+            topic = next(iter(self._stale))
+            del self._stale[topic]
+            self._in_flight[client.publish(topic, self._live[topic], qos=1, retain=True).mid] = None
         while self._fresh and len(self._in_flight) < self._window:
             message = self._fresh.popleft()
             if len(message.payload) + len(message.topic) + OVERHEAD_BYTES > self._max_bytes:

@@ -110,12 +110,11 @@ class Inbox:
 
     def put(self, item: Lease | EndOfSource) -> bool:
         """Takes over a hold; True when an older frame was released unread for it."""
-        older = self._waiting[-1] if self._waiting and self._policy == "newest" else None
-        if isinstance(older, Lease):
-            self._waiting.pop()
+        superseded = self._policy == "newest" and isinstance(item, Lease) and bool(self._waiting)
+        if superseded and isinstance(older := self._waiting.pop(), Lease):
             older.release()
         self._waiting.append(item)
-        return isinstance(older, Lease)
+        return superseded
 
     def peek(self) -> Lease | EndOfSource | None:
         """The next item, left where it is."""
