@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -189,7 +190,7 @@ def watch(
         _end_quietly()
         for topic, payload in subscriber.messages(None):
             if as_json:
-                typer.echo(payload)
+                _print(payload.decode())
             else:
                 try:
                     _print_event(Event.from_json(payload))
@@ -275,11 +276,19 @@ def _run_daemon(
 
 
 def _print_json(event: Event) -> None:
-    sys.stdout.buffer.write(event.to_json() + b"\n")
-    sys.stdout.buffer.flush()
+    _print(event.to_json().decode())
 
 
 def _print_event(event: Event) -> None:
     seen = ", ".join(f"{one.label} {one.score:.2f} ({one.source})" for one in event.evidence)
     at = event.ended_at or event.updated_at
-    typer.echo(f"{at}  {event.phase:<6}  {event.type:<20}  {event.score:.2f}  {seen}")
+    _print(f"{at}  {event.phase:<6}  {event.type:<20}  {event.score:.2f}  {seen}")
+
+
+def _print(line: str) -> None:
+    try:
+        print(line, flush=True)  # noqa: T201 - what the command is for
+    except BrokenPipeError:
+        # Whoever read has gone (`| head`): nothing more to say, and an orderly end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.kill(os.getpid(), signal.SIGTERM)

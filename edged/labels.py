@@ -25,12 +25,13 @@ def check_labels(config: Config, cards: Mapping[str, Card]) -> Iterator[tuple[tu
         for modality, evidence in rule.evidences:
             if any(m not in cards for m, use in config.models.items() if evidence.source in use.sources):
                 continue  # that card's own fault is reported
-            known = {label for label, measured in MEASURED.items() if measured == modality}
+            measured = {label for label, what in MEASURED.items() if what == modality}
+            known = measured if evidence.model is None else set()
             for model, use in config.models.items():
                 if evidence.source in use.sources and evidence.model in (None, model):
                     known |= cards[model].vocabulary
-            for label in evidence.label:
+            for place, label in enumerate(evidence.label):
                 if label not in known:
                     some = ", ".join(sorted(known)[:SHOWN]) + (", …" if len(known) > SHOWN else "")
                     message = f"nothing on '{evidence.source}' reports '{label}'; there is {some}"
-                    yield ("events", name, modality, "label"), message
+                    yield ("events", name, modality, "label", place), message

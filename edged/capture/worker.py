@@ -14,7 +14,7 @@ from edged.capture.gates import Motion, level_dbfs, loudness
 from edged.capture.scaler import Scaler
 from edged.config.fields import Source
 from edged.errors import SourceError
-from edged.wire.channel import Channel, Closed
+from edged.wire.channel import Channel
 from edged.wire.clock import SECOND_NS, now_ns
 from edged.wire.feed import FeedWriter
 from edged.wire.pool import Pool, PoolError, layout
@@ -77,10 +77,13 @@ class Capture:
         self._control = control
         self._setup = setup
         self._kind = importlib.import_module(f"edged.capture.sources.{setup.kind}")
-        self._sources = {
-            name: SourceWorker(name, self._kind.Config.model_validate_json(bytes(config)), setup)
-            for name, config in setup.sources.items()
-        }
+        self._sources: dict[str, SourceWorker] = {}
+        for name, config in setup.sources.items():
+            try:
+                source = self._kind.Config.model_validate_json(bytes(config))
+                self._sources[name] = SourceWorker(name, source, setup)
+            except PoolError as error:  # the configuration asks for more than a pool may have
+                control.send(SourceState(name, "failed", str(error)), timeout_s=1.0)
         self._pools = {name: one.pool for name, one in self._sources.items() if one.pool}
         self._readers: list[FeedWriter] = []
         self._pulse = Pulse(control)
@@ -96,6 +99,8 @@ class Capture:
             if self._setup.replay and self._pools:
                 while not self._readers:
                     self._serve(1.0)
+            if not self._sources:
+                self._rest()
             while True:
                 opened_ns = now_ns()
                 try:
@@ -300,14 +305,7 @@ class Capture:
 
 def main() -> None:
     """The process's entry."""
-
-    def work(control: Channel, setup: CaptureSetup) -> None:
-        try:
-            Capture(control, setup).run()
-        except Closed:
-            log.debug("the daemon is gone")
-
-    run_worker("capture", CaptureSetup, work)
+    run_worker("capture", CaptureSetup, lambda control, setup: Capture(control, setup).run())
 
 
 if __name__ == "__main__":

@@ -11,12 +11,13 @@ from edged.wire.records import Modality
 
 
 class Strict(BaseModel):
-    """Unknown keys are errors, nothing is converted silently, nothing changes later."""
+    """Unknown keys are errors, nothing changes later; in files nothing is converted silently."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+Name = Annotated[str, Field(pattern=NAME)]
 """Safe in a topic, a file name and a process name."""
 
 Score = Annotated[float, Field(ge=0, le=1)]

@@ -1,11 +1,12 @@
 """From a YAML file to a `Config`, every error with its line and column.
 
-YAML is read strictly: 1.2's booleans (`true`, `false`) only, no sexagesimal numbers, no dates, no
-duplicate keys; what PyYAML makes of `on`, `12:30` and `1e3` by default surprises people.
+YAML is read as 1.2's core schema says: `true` and `false` are the only booleans, there are no
+sexagesimal numbers and no dates; what PyYAML makes of `on`, `12:30` and `1e3` by default surprises people.
 """
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,17 +15,24 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from edged.config.fields import NAME
 from edged.config.schema import Config
 from edged.errors import ConfigError, Problem
 
-MAX_FILE_BYTES = 1 << 20
+MAX_FILE_BYTES = 1 << 18
+"""PyYAML takes two seconds for so much in the worst case."""
 MAX_NODES = 100_000
 """After aliases are expanded, so that a small file can't fill the memory."""
 
 _NULL = re.compile(r"^(~|null|Null|NULL|)$")
 _BOOL = re.compile(r"^(true|True|TRUE|false|False|FALSE)$")
-_INT = re.compile(r"^[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F]+)$")
+_INT = re.compile(r"^([-+]?[0-9]{1,20}|0o[0-7]{1,22}|0x[0-9a-fA-F]{1,16})$")
+"""Longer ones are read as floats: Python refuses to convert very long ones."""
 _FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
+_TAGS = {
+    f"tag:yaml.org,2002:{kind}"
+    for kind in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp", "merge", "value")
+}
 
 Path_ = tuple[Any, ...]
 M = TypeVar("M", bound=BaseModel)
@@ -34,9 +42,10 @@ class Document:
     """A YAML file as plain data, with the place of every key and value."""
 
     def __init__(self, name: str, text: str) -> None:
-        """Raises ConfigError with each fault of the YAML itself."""
+        """Raises ConfigError when it is no YAML, or too much of it."""
         self.name = name
         self.problems: list[Problem] = []
+        """Faults that leave the rest readable; `validate` raises them with its own."""
         self._keys: dict[Path_, yaml.Mark] = {}
         self._values: dict[Path_, yaml.Mark] = {}
         self._nodes = 0
@@ -45,11 +54,12 @@ class Document:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             raise ConfigError([self._problem(mark, f"not YAML: {error.problem or error}")]) from error
-        except yaml.YAMLError as error:  # a character that YAML does not allow
-            raise ConfigError([Problem(name, 1, 1, f"not YAML: {error}".splitlines()[0])]) from error
+        except yaml.reader.ReaderError as error:
+            message = f"not YAML: the character U+{ord(text[error.position]):04X} is not allowed"
+            raise ConfigError([_problem_at(name, text[: error.position], message)]) from error
+        except RecursionError as error:
+            raise ConfigError([Problem(name, 1, 1, "too deep")]) from error
         self.data: Any = {} if node is None else self._plain(node, (), ())
-        if self.problems:
-            raise ConfigError(self.problems)
 
     def problem(self, path: Path_, message: str, *, at_key: bool = False) -> Problem:
         """A problem at the nearest place in the file that `path` leads to."""
@@ -69,11 +79,14 @@ class Document:
         if node in above or self._nodes > MAX_NODES or len(path) > 50:
             what = "an alias holds itself" if node in above else "too large or too deep"
             raise ConfigError([*self.problems, self._problem(node.start_mark, what)])
+        if node.tag not in _TAGS:
+            self.problems.append(self._problem(node.start_mark, f"the tag {node.tag} is not allowed"))
+        above = (*above, node)
         if isinstance(node, yaml.MappingNode):
-            return dict(self._pairs(node, path, (*above, node)))
+            return dict(self._pairs(node, path, above))
         if isinstance(node, yaml.SequenceNode):
-            return [self._plain(one, (*path, place), (*above, node)) for place, one in enumerate(node.value)]
-        return self._scalar(node)
+            return tuple(self._plain(one, (*path, place), above) for place, one in enumerate(node.value))
+        return _scalar(node)
 
     def _pairs(self, node: yaml.MappingNode, path: Path_, above: tuple[yaml.Node, ...]) -> Iterator[Any]:
         seen: dict[str, yaml.Mark] = {}
@@ -91,27 +104,25 @@ class Document:
             seen[name] = self._keys[place] = key.start_mark
             yield name, self._plain(value, place, above)
 
-    def _scalar(self, node: Any) -> Any:  # noqa: ANN401
-        text = str(node.value)
-        if node.tag not in _PLAIN_TAGS:
-            self.problems.append(self._problem(node.start_mark, f"the tag {node.tag} is not allowed"))
-        if node.style is not None or node.tag.startswith("!"):  # quoted, or told to be what it is
-            return text
-        if _NULL.match(text):
-            return None
-        if _BOOL.match(text):
-            return text.lower() == "true"
-        if _INT.match(text):
-            return int(text.replace("_", ""), 0)
-        if _FLOAT.match(text):
-            return float(text)
+
+def _scalar(node: Any) -> str | bool | int | float | None:  # noqa: ANN401 - of yaml's nodes
+    text = str(node.value)
+    if node.style is not None:  # quoted
         return text
+    if _NULL.match(text):
+        return None
+    if _BOOL.match(text):
+        return text.lower() == "true"
+    if _INT.match(text):
+        return int(text, {"o": 8, "x": 16}.get(text[1:2], 10))
+    if _FLOAT.match(text):
+        return float(text)
+    return text
 
 
-_PLAIN_TAGS = {
-    f"tag:yaml.org,2002:{kind}"
-    for kind in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value")
-}
+def _problem_at(name: str, before: str, message: str) -> Problem:
+    """A problem behind the text `before`."""
+    return Problem(name, before.count("\n") + 1, len(before) - before.rfind("\n"), message)
 
 
 def read(path: Path) -> Document:
@@ -124,14 +135,16 @@ def read(path: Path) -> Document:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise ConfigError([Problem(name, line, 1, "not UTF-8 text")]) from error
     except OSError as error:
         raise ConfigError([Problem(name, 1, 1, f"can't be read: {error.strerror}")]) from error
     if len(content) > MAX_FILE_BYTES:
         raise ConfigError([Problem(name, 1, 1, f"larger than {MAX_FILE_BYTES} bytes")])
+    content = content.removeprefix(codecs.BOM_UTF8)
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode()
+        raise ConfigError([_problem_at(name, before, "not UTF-8 text")]) from error
     return Document(name, text)
 
 
@@ -141,10 +154,15 @@ def validate(document: Document, model: type[M], folder: Path, **context: object
     Raises:
         ConfigError: with every fault and its place.
     """
+    context |= {"folder": str(folder)}
     try:
-        return model.model_validate(document.data, context={"folder": str(folder), **context})
+        result = model.model_validate(document.data, strict=True, context=context)
     except ValidationError as error:
-        raise ConfigError(list(_problems(document, error))) from error
+        problems = [*document.problems, *_problems(document, error)]
+        raise ConfigError(sorted(problems, key=lambda one: (one.line, one.column))) from error
+    if document.problems:
+        raise ConfigError(document.problems)
+    return result
 
 
 def load(path: Path) -> Config:
@@ -173,7 +191,9 @@ def _problems(document: Document, error: ValidationError) -> Iterator[Problem]:
             case "union_tag_invalid":
                 message = f"there is no kind '{context['tag']}'; there is {context['expected_tags']}"
                 yield document.problem((*path, "kind"), message.replace("'", ""))
-            case "string_pattern_mismatch":
+            case "model_type" | "model_attributes_type" | "dict_type":
+                yield document.problem(path, "keys with values are wanted here")
+            case "string_pattern_mismatch" if context["pattern"] == NAME:
                 message = "a name has 1 to 63 of a-z 0-9 _ - and begins with a letter or digit"
                 yield document.problem(path, message, at_key="[key]" in fault["loc"])
             case _:
@@ -186,7 +206,7 @@ def _path(data: Any, loc: tuple[int | str, ...]) -> Path_:  # noqa: ANN401
     path: list[Any] = []
     for step in loc:
         inside = (
-            step in data if isinstance(data, dict) else isinstance(data, list) and step in range(len(data))
+            step in data if isinstance(data, dict) else isinstance(data, tuple) and step in range(len(data))
         )
         if inside:
             data = data[step]

@@ -16,6 +16,7 @@ from pydantic import (
     TypeAdapter,
     model_validator,
 )
+from pydantic.config import JsonDict
 from pydantic_core import CoreSchema, PydanticCustomError
 
 import edged.capture.sources
@@ -87,7 +88,7 @@ class ModelUse(Strict):
 
     card: Name
     """The model's card, by name."""
-    sources: Annotated[list[Name], Field(min_length=1)]
+    sources: Annotated[tuple[Name, ...], Field(min_length=1)]
     """The sources it runs on; their modality has to fit."""
     priority: Literal["critical", "high", "normal", "low"] = "normal"
     """The more urgent model runs first when several have work."""
@@ -98,13 +99,13 @@ class ModelUse(Strict):
 
 
 def _listed(value: object) -> object:
-    return [value] if isinstance(value, str) else value
+    return (value,) if isinstance(value, str) else value
 
 
 Labels = Annotated[
     tuple[Name, ...],
     Field(min_length=1),
-    BeforeValidator(_listed, json_schema_input_type=Union[str, list[str]]),  # noqa: UP007 - 3.10
+    BeforeValidator(_listed, json_schema_input_type=Name | Annotated[list[Name], Field(min_length=1)]),
 ]
 
 
@@ -160,6 +161,10 @@ class EventRule(Strict):
         return self
 
 
+_NAMES_ONLY: JsonDict = {"additionalProperties": False}
+"""Pydantic leaves out of the schema that other keys than names are refused."""
+
+
 class Config(Strict):
     """A whole configuration file."""
 
@@ -171,9 +176,9 @@ class Config(Strict):
     """Further folders with cards and weights, looked into first."""
     mqtt: Mqtt | None = None
     """Without it, events are printed and go nowhere else."""
-    sources: Annotated[dict[Name, AnySource], Field(min_length=1)]
-    models: dict[Name, ModelUse] = Field(default_factory=dict)
-    events: dict[Name, EventRule] = Field(default_factory=dict)
+    sources: Annotated[dict[Name, AnySource], Field(min_length=1, json_schema_extra=_NAMES_ONLY)]
+    models: dict[Name, ModelUse] = Field(default_factory=dict, json_schema_extra=_NAMES_ONLY)
+    events: dict[Name, EventRule] = Field(default_factory=dict, json_schema_extra=_NAMES_ONLY)
 
     @model_validator(mode="after")
     def _references(self) -> Config:

@@ -19,7 +19,7 @@ class Sighting:
     detection: Detection
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Interval:
     """The evidence was there without a break."""
 
@@ -45,8 +45,8 @@ class Presence:
     intervals: deque[Interval] = field(default_factory=lambda: deque(maxlen=MAX_INTERVALS))
     _open: dict[str, Interval] = field(default_factory=dict)
 
-    def observe(self, seen: Observations, period_ns: int) -> Interval | None:
-        """Takes in one model's look; the interval that it began or prolonged, if any."""
+    def observe(self, seen: Observations, period_ns: int) -> None:
+        """Takes in one model's look, which begins, prolongs or ends an interval."""
         found = [one for one in seen.detections if one.label in self.labels]
         best = max(found, key=lambda one: one.score, default=None)
         running = self._open.get(seen.model)
@@ -55,7 +55,7 @@ class Presence:
         threshold = self.keep_score if running else self.min_score
         if best is None or best.score < threshold:
             self._open.pop(seen.model, None)
-            return None
+            return
         sighting = Sighting(seen, best)
         if running is None:
             running = Interval(seen.stamp_ns, seen.stamp_ns, sighting, seen.span_ns or period_ns)
@@ -64,9 +64,10 @@ class Presence:
         running.last_ns = seen.stamp_ns
         if best.score > running.best.detection.score:
             running.best = sighting
-        return running
 
     def forget_before(self, stamp_ns: int) -> None:
         """Drops what ended earlier."""
-        while self.intervals and self.intervals[0].last_ns + self.intervals[0].reach_ns < stamp_ns:
-            self.intervals.popleft()
+        running = self._open.values()
+        for one in [one for one in self.intervals if one.last_ns + one.reach_ns < stamp_ns]:
+            if one not in running:
+                self.intervals.remove(one)

@@ -27,7 +27,7 @@ class Recent:
             self.samples[:] = 0
             self.filled = 0
         keep = len(self.samples) - len(chunk)
-        self.samples[:keep] = self.samples[-keep:]
+        self.samples[:keep] = self.samples[len(chunk) :]
         self.samples[keep:] = chunk
         self.filled = min(self.filled + len(chunk), len(self.samples))
         self._next_ns = stamp_ns + lease.descriptor.duration_ns

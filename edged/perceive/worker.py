@@ -156,13 +156,7 @@ class Perceive:
 def main() -> None:
     """The process's entry."""
 
-    def work(control: Channel, setup: PerceiveSetup) -> None:
-        try:
-            Perceive(control, setup).run()
-        except Closed:
-            log.debug("the daemon is gone")
-
-    run_worker("perceive", PerceiveSetup, work)
+    run_worker("perceive", PerceiveSetup, lambda control, setup: Perceive(control, setup).run())
 
 
 if __name__ == "__main__":

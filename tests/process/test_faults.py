@@ -13,7 +13,7 @@ import pytest
 from edged.config.schema import Mqtt
 from edged.publish.outbox import Outbox
 from tests.conftest import Broker, make_broker
-from tests.process.edged import SCENE, edged, left_behind, listening, running, spans
+from tests.process.edged import ROOT, SCENE, edged, left_behind, listening, running, spans
 
 SPANS = "figure_s: [0.5, 2], voice_s: [1, 1], alarm_s: [3, 3.5]"
 ROOM = """
@@ -156,6 +156,33 @@ def test_later_visits_are_found_after_a_kill(victim: str, data: Path, tmp_path: 
     starts = [start for start, _ in spans(events, "person")]
     for on, _ in visits[2:]:
         assert any(abs(start - on) <= 1.5 for start in starts), (on, starts)
+
+
+@pytest.mark.parametrize(
+    ("slots", "reason"),
+    [pytest.param(2, "", id="too small"), pytest.param(256, "over the limit", id="too large")],
+)
+def test_a_pool_of_a_bad_size(slots: int, reason: str, data: Path, tmp_path: Path, broker: Broker) -> None:
+    """Too small: frames without a slot are dropped and counted. Too large: a state with the numbers."""
+    (tmp_path / "large").mkdir()
+    card = (ROOT / "models/yolox-nano/model.yaml").read_text()
+    side = 416 if slots == 2 else 4096
+    (tmp_path / "large/model.yaml").write_text(card + f"width: {side}\nheight: {side}\n")
+    file = room(tmp_path, broker.url)
+    text = file.read_text().replace("rate_hz: 10,", f"rate_hz: 100, slots: {slots},")
+    text = text.replace("models:", "models:\n  people: {card: large, sources: [cam]}")
+    file.write_text(text + f"models_dirs: [., {data / 'models'}]\n")
+    with listening(broker.url) as listener:
+        with running("run", file, log=tmp_path / "log") as daemon:
+            if reason:
+                assert listener.wait(lambda: reason in str(listener.last("/source/cam").get("reason")), 20)
+                assert listener.last("/source/cam")["state"] == "failed"
+            else:
+                assert listener.wait(lambda: listener.last("/source/cam").get("drops", {}) != {}, 30)
+                assert set(listener.last("/source/cam")["drops"]) <= {"no_slot", "superseded", "no_reader"}
+            assert listener.wait(lambda: bool(listener.events("loud", "start")), 20), "the others go on"
+            assert daemon.stop() < 2
+        assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 def test_an_unknown_broker_in_a_replay_is_an_error(tmp_path: Path) -> None:

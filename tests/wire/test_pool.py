@@ -242,6 +242,11 @@ def test_a_stale_descriptor_is_never_read() -> None:
     for stale in (descriptor(slot, 1), descriptor(slot, 2, generation=2), descriptor(SLOTS, 2)):
         with pytest.raises(StaleSlotError):
             reader.views(stale)
+    pool.release("reader", Release("cam", 1, slot, 2))
+    while pool.acquire() != slot:
+        pass
+    with pytest.raises(StaleSlotError):  # while it is written again
+        reader.views(descriptor(slot, 2))
 
 
 def test_a_shared_lease_gives_its_credit_when_the_last_holder_releases() -> None:

