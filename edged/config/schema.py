@@ -144,7 +144,7 @@ class EventRule(Strict):
     within_s: Seconds = 0.0
     """How far apart the two evidences may lie; 0: they overlap."""
     hold_s: Seconds = 1.5
-    """The event is over when nothing has supported it for so long."""
+    """The event is over when nothing has supported it for so long; never less than between two looks."""
 
     @property
     def evidences(self) -> Iterator[tuple[Literal["video", "audio"], Evidence]]:

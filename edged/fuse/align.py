@@ -1,7 +1,7 @@
 """Brings observations of many feeds into the order of their stamps, for a replay.
 
-A feed's own observations come in order. What lies at or before the slowest feed's progress (the
-watermark) can't be overtaken any more, and is let through.
+A feed's own observations come in order, each later than the one before. What lies at or before the
+slowest feed's progress (the watermark) can't be overtaken any more, and is let through.
 """
 
 from __future__ import annotations

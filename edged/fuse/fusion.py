@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from edged.config.schema import MEASURED, Config, Evidence
-from edged.fuse.presence import Sighting
-from edged.fuse.rule import Change, Feed, Rule
+from edged.fuse.presence import Feed, Sighting
+from edged.fuse.rule import Change, Rule
 from edged.wire.clock import SECOND_NS, WallClock, now_ns
 from edged.wire.event import (
     SCHEMA,

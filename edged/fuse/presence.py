@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from edged.wire.records import Detection, Observations
 
+Feed = tuple[str, str]
+"""A source and a model that looks at it."""
 MAX_INTERVALS = 64
 """So many of the past are kept until the other modality has caught up; the oldest go."""
 
@@ -17,6 +19,11 @@ class Sighting:
 
     observed: Observations
     detection: Detection
+
+    @property
+    def feed(self) -> Feed:
+        """Who saw it."""
+        return self.observed.source, self.observed.model
 
 
 @dataclass(slots=True, eq=False)
@@ -45,8 +52,8 @@ class Presence:
     intervals: deque[Interval] = field(default_factory=lambda: deque(maxlen=MAX_INTERVALS))
     _open: dict[str, Interval] = field(default_factory=dict)
 
-    def observe(self, seen: Observations, period_ns: int) -> None:
-        """Takes in one model's look, which begins, prolongs or ends an interval."""
+    def observe(self, seen: Observations, period_ns: int) -> Interval | None:
+        """Takes in one model's look; the interval that it began or prolonged, if any."""
         found = [one for one in seen.detections if one.label in self.labels]
         best = max(found, key=lambda one: one.score, default=None)
         running = self._open.get(seen.model)
@@ -55,7 +62,7 @@ class Presence:
         threshold = self.keep_score if running else self.min_score
         if best is None or best.score < threshold:
             self._open.pop(seen.model, None)
-            return
+            return None
         sighting = Sighting(seen, best)
         if running is None:
             running = Interval(seen.stamp_ns, seen.stamp_ns, sighting, seen.span_ns or period_ns)
@@ -64,6 +71,7 @@ class Presence:
         running.last_ns = seen.stamp_ns
         if best.score > running.best.detection.score:
             running.best = sighting
+        return running
 
     def forget_before(self, stamp_ns: int) -> None:
         """Drops what ended earlier."""

@@ -1,30 +1,23 @@
 """One rule of the configuration at work: from presences to an event's start, updates and end.
 
 Pure: no clock, no randomness. Support is where the needed evidences overlap; an event is a run of
-support with no gap over `hold_s`. A start waits for nothing but the end of the event before it: until
-the feeds that brought the support are past that event's hold, they may still fill the gap. So in which
-order the looks of two feeds arrive does not change the events of `all`, only when they are told; unless
-evidences may lie further apart than the hold (`within_s` over `hold_s`).
+support with no gap over the hold: `hold_s`, and never less than between two looks. The intervals of one
+evidence come in order, so in which order the looks of two feeds arrive does not change the events of
+`all`, only when they are told; unless evidences may lie further apart than the hold (`within_s`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import product
 from typing import Literal
 
 from edged.config.schema import EventRule
-from edged.fuse.presence import Presence, Sighting
+from edged.fuse.presence import Feed, Interval, Presence, Sighting
 from edged.wire.clock import SECOND_NS
 from edged.wire.event import Phase
 from edged.wire.records import Modality, Observations
 
-Support = tuple[int, int, dict[Modality, Sighting]]
-"""From, to, and by what."""
-Feed = tuple[str, str]
-"""A source and a model that looks at it."""
 UPDATE_SCORE = 0.1
 """A score that rose by so much is worth an update,"""
 UPDATE_NS = SECOND_NS
@@ -70,6 +63,8 @@ class Rule:
     """For each modality the feeds that can bring its evidence, with their period in nanoseconds."""
     _presences: dict[Modality, Presence] = field(init=False)
     _progress: dict[Feed, int] = field(init=False)
+    _looks_ns: dict[Feed, int] = field(init=False)
+    """What a feed saw holds for so long: until its next look, or to the end of its window."""
     _open: _Open | None = None
     _count: int = 0
     _spent_ns: int = -(1 << 62)
@@ -80,24 +75,23 @@ class Rule:
             modality: Presence(frozenset(evidence.label), evidence.min_score, evidence.keep_score)
             for modality, evidence in self.rule.evidences
         }
-        self._progress = {feed: -(1 << 62) for feeds in self.feeds.values() for feed in feeds}
+        self._looks_ns = {feed: period for feeds in self.feeds.values() for feed, period in feeds.items()}
+        self._progress = dict.fromkeys(self._looks_ns, -(1 << 62))
 
     def observe(self, seen: Observations) -> list[Change]:
         """Takes in one look of a feed that this rule has."""
         feed = (seen.source, seen.model)
         self._progress[feed] = max(self._progress[feed], seen.stamp_ns)
-        self._presences[seen.modality].observe(seen, self.feeds[seen.modality][feed])
-        return self._advance(seen)
+        self._looks_ns[feed] = max(self._looks_ns[feed], seen.span_ns)
+        interval = self._presences[seen.modality].observe(seen, self.feeds[seen.modality][feed])
+        changes = self._support(seen, interval) if interval else []
+        return changes + self._end(min(self._progress.values()), seen)
 
     def passed(self, stamp_ns: int) -> list[Change]:
-        """Nothing before `stamp_ns` will be seen any more, whatever the feeds have said so far.
-
-        What a feed saw before holds until its next look, which may be later than that.
-        """
-        for feeds in self.feeds.values():
-            for feed, period_ns in feeds.items():
-                self._progress[feed] = max(self._progress[feed], stamp_ns - period_ns)
-        return self._advance(None)
+        """Nothing before `stamp_ns` will be seen any more, whatever the feeds have said so far."""
+        for feed, progress in self._progress.items():
+            self._progress[feed] = max(progress, stamp_ns)
+        return self._end(min(self._progress.values()), None)
 
     def close(self) -> list[Change]:
         """The end of everything: an open event ends with its last evidence."""
@@ -108,46 +102,48 @@ class Rule:
         """Whether an event is open."""
         return self._open is not None
 
-    def _advance(self, cause: Observations | None) -> list[Change]:
-        """Brings the events up to what has been seen."""
+    def _support(self, seen: Observations, interval: Interval) -> list[Change]:
         changes = []
-        hold_ns = round(self.rule.hold_s * SECOND_NS)
-        for started_ns, last_ns, sightings in sorted(self._supports(), key=lambda support: support[:2]):
+        for started_ns, last_ns, sightings in sorted(
+            self._overlaps(seen.modality, interval), key=lambda overlap: overlap[:2]
+        ):
             if last_ns <= self._spent_ns:
                 continue
-            if self._open and started_ns > self._open.last_ns + hold_ns:
-                if self._heard_of(sightings) <= self._open.last_ns + hold_ns:
-                    break  # what is still to come of these feeds may fill the gap
-                changes += self._finish(cause)
+            if self._open and started_ns > self._held_ns(self._open):
+                changes += self._finish(seen)
             if self._open is None:
                 # What goes on after its event was given up begins anew with what is new of it.
                 started_ns = started_ns if started_ns > self._spent_ns else last_ns
                 self._open = self._begin(started_ns, last_ns, sightings)
-                changes.append(self._change("start", cause))
+                changes.append(self._change("start", seen))
             else:
-                changes += self._prolong(self._open, last_ns, sightings, cause)
-        return changes + self._end(min(self._progress.values()), cause)
+                changes += self._prolong(self._open, last_ns, sightings, seen)
+        return changes
 
-    def _supports(self) -> Iterator[Support]:
-        """Where the evidences give support, of what is remembered."""
-        if len(self._presences) == 1 or self.rule.combine == "any":
-            for modality, presence in self._presences.items():
-                for one in presence.intervals:
-                    yield one.start_ns, one.last_ns, {modality: one.best}
-            return
+    def _overlaps(
+        self, modality: Modality, interval: Interval
+    ) -> list[tuple[int, int, dict[Modality, Sighting]]]:
+        """Where `interval` and what the other modality has give support: from, to, and by what."""
+        own: dict[Modality, Sighting] = {modality: interval.best}
+        others = {other: presence for other, presence in self._presences.items() if other != modality}
+        if not others or self.rule.combine == "any":
+            return [(interval.start_ns, interval.last_ns, own)]
+        found = []
         within_ns = round(self.rule.within_s * SECOND_NS)
-        for seen, heard in product(*(self._presences[modality].intervals for modality in ("video", "audio"))):
-            started_ns = max(seen.start_ns, heard.start_ns)
-            reached_ns = min(seen.last_ns + seen.reach_ns, heard.last_ns + heard.reach_ns)
+        ((name, presence),) = others.items()
+        for other in presence.intervals:
+            started_ns = max(interval.start_ns, other.start_ns)
+            reached_ns = min(interval.last_ns + interval.reach_ns, other.last_ns + other.reach_ns)
             if started_ns <= reached_ns + within_ns:
-                first_ns, newest_ns = sorted((seen.last_ns, heard.last_ns))
+                first_ns, newest_ns = sorted((interval.last_ns, other.last_ns))
                 last_ns = max(started_ns, min(newest_ns, first_ns + within_ns))
-                yield started_ns, last_ns, {"video": seen.best, "audio": heard.best}
+                found.append((started_ns, last_ns, own | {name: other.best}))
+        return found
 
-    def _heard_of(self, sightings: dict[Modality, Sighting]) -> int:
-        """How far the feeds that brought them have come."""
-        looks = (sighting.observed for sighting in sightings.values())
-        return min(self._progress[look.source, look.model] for look in looks)
+    def _held_ns(self, event: _Open) -> int:
+        """What comes later does not belong to the event."""
+        looks_ns = [self._looks_ns[sighting.feed] for sighting in event.sightings.values()]
+        return event.last_ns + max(round(self.rule.hold_s * SECOND_NS), *looks_ns)
 
     def _begin(self, started_ns: int, last_ns: int, sightings: dict[Modality, Sighting]) -> _Open:
         self._count += 1
@@ -156,7 +152,7 @@ class Rule:
         return _Open(self._count, started_ns, last_ns, score, sightings, score, last_ns, told)
 
     def _prolong(
-        self, event: _Open, last_ns: int, sightings: dict[Modality, Sighting], cause: Observations | None
+        self, event: _Open, last_ns: int, sightings: dict[Modality, Sighting], seen: Observations
     ) -> list[Change]:
         event.last_ns = max(event.last_ns, last_ns)
         for modality, sighting in sightings.items():
@@ -170,13 +166,13 @@ class Rule:
             return []
         event.sequence += 1
         event.told, event.told_score, event.told_ns = frozenset(event.sightings), event.score, event.last_ns
-        return [self._change("update", cause)]
+        return [self._change("update", seen)]
 
     def _end(self, progress_ns: int, cause: Observations | None) -> list[Change]:
         hold_ns, within_ns = round(self.rule.hold_s * SECOND_NS), round(self.rule.within_s * SECOND_NS)
         for presence in self._presences.values():
-            presence.forget_before(progress_ns - hold_ns - within_ns)
-        if self._open and progress_ns > self._open.last_ns + hold_ns:
+            presence.forget_before(progress_ns - max(hold_ns, *self._looks_ns.values()) - within_ns)
+        if self._open and progress_ns > self._held_ns(self._open):
             return self._finish(cause)
         return []
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import av
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from edged.capture.scaler import Scaler
 from edged.errors import ModelError
@@ -121,7 +122,7 @@ class _Bench:
             self._writer.close()
         self._pool.close()
 
-    def as_floats(self, picture: av.VideoFrame) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    def as_floats(self, picture: av.VideoFrame) -> npt.NDArray[np.float32]:
         """The picture as the original model wants it."""
         planes = np.empty(self._view.shape, np.uint8)
         self._scaler.write(picture, {self._view.name: planes})

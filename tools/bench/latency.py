@@ -41,6 +41,7 @@ GOALS = (
 EVENTS = 8
 """A round, one a second."""
 DEVICE = "latency"
+STAGES = ("capture", "queue", "prepare", "infer", "decode", "fuse")
 SILENCE_S = 15.0
 CLOCK_NS = 200_000
 """The wall clock may not be set by more than this while measuring."""
@@ -66,7 +67,7 @@ def measure(pairs: int, data: Path) -> dict[str, float]:
         "overhead_ms_p95": percentile(overhead_ms, 0.95),
         "total_ms_p50": median(total_ms),
         "total_ms_p95": percentile(total_ms, 0.95),
-        **{f"{name}_ms_p50": median(stage[name] for stage in stages) for name in stages[0]},
+        **{f"{name}_ms_p50": median(stage[name] for stage in stages) for name in STAGES},
         "rest_ms_p50": median(rest_ms),
         "events": len(starts),
     }

@@ -14,6 +14,8 @@ import numpy as np
 
 T = TypeVar("T")
 
+_TICKS_HZ = os.sysconf("SC_CLK_TCK")
+
 
 class Unmeasurable(Exception):
     """Something that the measurement needs is missing or failed; the message says what."""
@@ -50,23 +52,24 @@ class Machine:
     """What was measured on; made when measuring begins."""
 
     def __init__(self) -> None:
-        self._load = os.getloadavg()[0]
-        self._before = _cpu_times()
+        self._before, self._own_before = _cpu_times(), _own_time()
 
     def as_it_was(self) -> dict[str, str | int | float]:
-        """The machine and its versions. `steal_share`: of all CPU time since the beginning, what the
-        host gave to others (/proc/stat). `load_before`: processes that ran or waited in the minute
-        before; over 0.5 others were at work, too.
+        """The machine and its versions. Of all CPU time since the beginning (/proc/stat), `steal_share`
+        is what the host gave to other machines, `others_share` what other processes than the
+        benchmark's took: much of either, and the figures say little.
         """
         spent = [after - before for before, after in zip(self._before, _cpu_times(), strict=True)]
+        idle, steal = spent[3] + spent[4], spent[7]
+        others = sum(spent) - idle - steal - (_own_time() - self._own_before)
         return {
             "cpu": _cpu_model(),
             "cores": os.cpu_count() or 0,
             "python": platform.python_version(),
             "onnxruntime": _version("onnxruntime", "onnxruntime-gpu"),
             "av": _version("av"),
-            "steal_share": round(spent[7] / max(1, sum(spent)), 4),
-            "load_before": round(self._load, 2),
+            "steal_share": round(steal / max(1, sum(spent)), 4),
+            "others_share": round(max(0.0, others) / max(1, sum(spent)), 4),
         }
 
 
@@ -74,6 +77,12 @@ def _cpu_times() -> list[int]:
     """user, nice, system, idle, iowait, irq, softirq, steal of all cores, in ticks (proc(5))."""
     first = Path("/proc/stat").read_text("ascii").splitlines()[0]
     return [int(ticks) for ticks in first.split()[1:9]]
+
+
+def _own_time() -> float:
+    """CPU time of this process and of all that it started and that have ended, in ticks."""
+    times = os.times()
+    return (times.user + times.system + times.children_user + times.children_system) * _TICKS_HZ
 
 
 def _cpu_model() -> str:

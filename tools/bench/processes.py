@@ -60,6 +60,24 @@ def daemon(config: Path) -> Iterator[subprocess.Popen[bytes]]:
         _end(process)
 
 
+def said_by(module: str, *arguments: str, timeout_s: float) -> Any:  # noqa: ANN401
+    """The JSON that `python -m MODULE ARGUMENT...` prints before it ends by itself."""
+    command = [sys.executable, "-m", module, *arguments]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, cwd=ROOT, text=True
+    )
+    try:
+        out, log = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired as error:
+        raise Unmeasurable(f"{module} takes more than {timeout_s:.0f} s") from error
+    finally:
+        _end(process)
+    if process.returncode:
+        raise Unmeasurable(f"{module} failed: {log.strip()[-2000:]}")
+    return json.loads(out)
+
+
 def write_config(folder: Path, name: str, config: dict[str, Any]) -> Path:
     """The configuration as a file (JSON is YAML), with its own state directory."""
     path = folder / f"{name}.yaml"
@@ -77,7 +95,8 @@ def _until_it_listens(port: int) -> None:
     raise Unmeasurable("mosquitto does not answer")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[Any]) -> None:
+    """Asks first: a daemon that is killed leaves its scratch folder behind."""
     process.terminate()
     try:
         process.wait(STOP_TIMEOUT_S)

@@ -14,9 +14,6 @@ that of edged's rate / the engine's; `ratio_min` and `ratio_max` show how noisy 
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -26,11 +23,10 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from edged.wire.clock import SECOND_NS
-from tools.bench import ROOT
 from tools.bench.engine import PlainSession
 from tools.bench.footage import shortened
 from tools.bench.measure import Unmeasurable, interleaved, median
-from tools.bench.processes import mosquitto, write_config
+from tools.bench.processes import mosquitto, said_by, write_config
 from tools.bench.report import Goal
 
 GOALS = (Goal("ratio", at_least=1.15), Goal("of_engine_rate", at_least=0.90))
@@ -84,16 +80,7 @@ def _config(video: Path, data: Path, url: str) -> dict[str, Any]:
 
 def _rate_hz(frames: int, module: str, *arguments: str) -> float:
     """Of a process that does the work and says so; it has to be the same work on both sides."""
-    command = [sys.executable, "-m", module, *arguments]
-    try:
-        done = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise Unmeasurable(f"{module} takes more than {TIMEOUT_S:.0f} s") from error
-    if done.returncode:
-        raise Unmeasurable(f"{module} failed: {done.stderr.strip()[-2000:]}")
-    found = json.loads(done.stdout)
+    found = said_by(module, *arguments, timeout_s=TIMEOUT_S)
     if found["frames"] != frames or not found["starts"]:
         raise Unmeasurable(f"{module} did other work than was asked for, {frames} frames: {found}")
     return float((frames - 1) / found["seconds"])

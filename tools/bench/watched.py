@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -44,6 +45,7 @@ class Watched(Daemon):
 
 async def _watch(config: Config) -> Watched:
     daemon = Watched(config)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, daemon.stop)
     await daemon.run()
     return daemon
 
