@@ -270,6 +270,8 @@ class Daemon:
                     self._captures[worker.name].ended = True
                 for seen in self._aligner.end(message.source, message.model):
                     self._fuse(seen)
+                for event in self._fusion.ended(message.source, message.model):
+                    self._emit(event)
                 if self._options.replay and self._aligner.ended:
                     self.stop()
             case Ready():

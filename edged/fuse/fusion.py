@@ -68,6 +68,14 @@ class Fusion:
             for change in rule.passed(stamp_ns)
         ]
 
+    def ended(self, source: str, model: str) -> list[Event]:
+        """The events that end because a feed brings nothing more."""
+        return [
+            self._event(name, change)
+            for name in self._by_feed.get((source, model), ())
+            for change in self._rules[name].ended((source, model))
+        ]
+
     def close(self) -> list[Event]:
         """Ends all that is open."""
         return [self._event(name, change) for name, rule in self._rules.items() for change in rule.close()]

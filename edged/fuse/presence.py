@@ -33,7 +33,7 @@ class Interval:
     start_ns: int
     last_ns: int
     """The newest stamp at which it was seen."""
-    best: Sighting
+    latest: Sighting
     reach_ns: int
     """It holds for so long after: to the end of a window, or until the next picture."""
 
@@ -68,9 +68,7 @@ class Presence:
             running = Interval(seen.stamp_ns, seen.stamp_ns, sighting, seen.span_ns or period_ns)
             self._open[seen.model] = running
             self.intervals.append(running)
-        running.last_ns = seen.stamp_ns
-        if best.score > running.best.detection.score:
-            running.best = sighting
+        running.last_ns, running.latest = seen.stamp_ns, sighting
         return running
 
     def forget_before(self, stamp_ns: int) -> None:

@@ -93,6 +93,11 @@ class Rule:
             self._progress[feed] = max(progress, stamp_ns)
         return self._end(min(self._progress.values()), None)
 
+    def ended(self, feed: Feed) -> list[Change]:
+        """The feed brings nothing more, and is not waited for."""
+        self._progress[feed] = 1 << 62
+        return self._end(min(self._progress.values()), None)
+
     def close(self) -> list[Change]:
         """The end of everything: an open event ends with its last evidence."""
         return self._finish(None) if self._open else []
@@ -124,7 +129,7 @@ class Rule:
         self, modality: Modality, interval: Interval
     ) -> list[tuple[int, int, dict[Modality, Sighting]]]:
         """Where `interval` and what the other modality has give support: from, to, and by what."""
-        own: dict[Modality, Sighting] = {modality: interval.best}
+        own: dict[Modality, Sighting] = {modality: interval.latest}
         others = {other: presence for other, presence in self._presences.items() if other != modality}
         if not others or self.rule.combine == "any":
             return [(interval.start_ns, interval.last_ns, own)]
@@ -137,7 +142,7 @@ class Rule:
             if started_ns <= reached_ns + within_ns:
                 first_ns, newest_ns = sorted((interval.last_ns, other.last_ns))
                 last_ns = max(started_ns, min(newest_ns, first_ns + within_ns))
-                found.append((started_ns, last_ns, own | {name: other.best}))
+                found.append((started_ns, last_ns, own | {name: other.latest}))
         return found
 
     def _held_ns(self, event: _Open) -> int:

@@ -110,8 +110,10 @@ class Inbox:
 
     def put(self, item: Lease | EndOfSource) -> bool:
         """Takes over a hold; True when an older frame was released unread for it."""
-        superseded = self._policy == "newest" and isinstance(item, Lease) and bool(self._waiting)
-        if superseded and isinstance(older := self._waiting.pop(), Lease):
+        older = self._waiting[-1] if self._waiting else None
+        superseded = self._policy == "newest" and isinstance(item, Lease) and isinstance(older, Lease)
+        if superseded and isinstance(older, Lease):
+            self._waiting.pop()
             older.release()
         self._waiting.append(item)
         return superseded

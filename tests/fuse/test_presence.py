@@ -81,13 +81,14 @@ def test_only_its_labels_count_and_the_best_of_them() -> None:
     found = (Detection("cat", 0.99), Detection("dog", 0.6), Detection("person", 0.7), Detection("dog", 0.8))
     one.observe(Observations("cam", "people", "video", 5, 0, found, TRACE), PERIOD_NS)
     (interval,) = one.intervals
-    assert interval.best.detection == Detection("dog", 0.8)
-    assert interval.best.observed.stamp_ns == 5
+    assert interval.latest.detection == Detection("dog", 0.8)
+    assert interval.latest.observed.stamp_ns == 5
 
 
-def test_the_best_sighting_is_kept() -> None:
+def test_the_latest_sighting_is_kept() -> None:
     (interval,) = watch(presence(), 0.6, 0.9, 0.7).intervals
-    assert (interval.best.detection.score, interval.best.observed.stamp_ns) == (0.9, SECOND_NS)
+    latest = interval.latest
+    assert (latest.detection.score, latest.observed.stamp_ns) == (0.7, 2 * SECOND_NS)
 
 
 def test_each_model_has_intervals_of_its_own() -> None:
@@ -137,7 +138,7 @@ def test_intervals_are_apart_and_supported(steps: list[tuple[float, float]]) -> 
         assert seen[interval.start_ns] >= 0.5
         inside = [score for stamp, score in seen.items() if interval.start_ns <= stamp <= interval.last_ns]
         assert min(inside) >= 0.3
-        assert interval.best.detection.score == max(inside)
+        assert interval.latest.detection.score == seen[interval.last_ns]
     covered = [(interval.start_ns, interval.last_ns) for interval in one.intervals]
     for stamp, score in seen.items():
         assert score < 0.5 or any(start <= stamp <= last for start, last in covered[-MAX_INTERVALS:])

@@ -363,3 +363,12 @@ def test_one_feed_s_events_are_runs_of_evidence_without_a_gap_over_the_hold(cam:
             expected.append([seen.stamp_ns, seen.stamp_ns])
         last_ns, running = seen.stamp_ns, True
     assert found == [tuple(one) for one in expected]
+
+
+def test_a_feed_that_ended_is_not_waited_for() -> None:
+    rule = rule_of(video=VIDEO, audio=AUDIO, combine="any")
+    observe(rule, looks(0, [0.9, 0.9, 0.0]))
+    assert rule.on
+    changes = [change for feed in (CAM, MIC) for change in rule.ended(feed)]
+    assert [change.phase for change in changes] == ["end"]
+    assert not rule.on

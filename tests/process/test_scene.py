@@ -10,7 +10,7 @@ import pytest
 
 from edged.wire.event import json_schema
 from tests.conftest import Broker
-from tests.process.edged import SCENE, Json, edged, listening, same, spans
+from tests.process.edged import SCENE, Json, edged, listening, same, seconds, spans
 
 SPEAKING = [(10.0, 16.5), (55.0, 60.0), (108.0, 114.5)]
 
@@ -53,6 +53,11 @@ def check_form(events: list[Json]) -> None:
     """Each event has one start, then updates, then one end; each fits the schema."""
     for event in events:
         jsonschema.validate(event, json_schema())
+        for one in event["evidence"]:
+            assert seconds(one["at"]) - seconds(event["started_at"]) >= -0.6, (
+                "evidence is of the event itself"
+            )
+            assert seconds(one["at"]) <= seconds(event["updated_at"]) + 0.6
     for identity in {one["id"] for one in events}:
         phases = [(one["sequence"], one["phase"]) for one in events if one["id"] == identity]
         updates = ["update"] * (len(phases) - 2)

@@ -123,3 +123,11 @@ def test_a_record_that_is_too_large_is_the_senders_error(pair: tuple[Channel, Ch
     ours, _ = pair
     with pytest.raises(ValueError, match="bytes"):
         ours.send(Setup(bytes(MAX_PACKET_BYTES + 1)))
+
+
+def test_a_frame_does_not_supersede_an_end(ends: tuple[Pool, FeedWriter, FeedReader]) -> None:
+    pool, writer, reader = ends
+    inbox = Inbox("newest")
+    inbox.put(EndOfSource("cam"))
+    assert not inbox.put(lend(pool, writer, reader, 1))
+    assert inbox.take() == EndOfSource("cam")
