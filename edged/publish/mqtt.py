@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import socket
 import threading
 import time
 from collections import Counter, deque
@@ -54,6 +55,12 @@ def make_client(config: Mqtt, client_id: str, protocol: MQTTProtocolVersion) -> 
         CallbackAPIVersion.VERSION2, client_id=client_id, protocol=protocol, reconnect_on_failure=False
     )
     client.connect_timeout = CONNECT_TIMEOUT_S
+
+    def on_socket_open(_: Any, __: Any, sock: Any) -> None:  # noqa: ANN401
+        # An event is a small packet, and must not wait for the broker to confirm the one before.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    client.on_socket_open = on_socket_open
     try:
         if config.username is not None:
             password = Path(config.password_file).read_text("utf-8").strip() if config.password_file else None
