@@ -33,7 +33,9 @@ class Motion:
 
     def share(self, picture: av.VideoFrame) -> float:
         """0 when nothing moved, 1 when every pixel changed; 0 for the first picture."""
-        small = self._scaler.reformat(picture, self.WIDTH, self.HEIGHT, "gray", interpolation="AREA")
+        small = self._scaler.reformat(
+            picture, self.WIDTH, self.HEIGHT, "gray", interpolation="AREA", threads=1
+        )
         grey = plane(small, 0)
         if self._background is None:
             self._background = grey.astype(np.float32)

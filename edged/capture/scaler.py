@@ -25,8 +25,9 @@ class Scaler:
     def write(self, picture: av.VideoFrame, arrays: Mapping[str, Array]) -> None:
         """Fills every view. swscale scales and converts in one pass; planes need no interleaving."""
         for view, scaler in self._scalers:
+            # One thread: helpers of swscale would wake on the engine's core, for less than they cost.
             width, height = view.fitted(picture.width, picture.height)
-            scaled = scaler.reformat(picture, width, height, "gbrp", interpolation="BILINEAR")
+            scaled = scaler.reformat(picture, width, height, "gbrp", interpolation="BILINEAR", threads=1)
             target = arrays[view.name]
             # FFmpeg's gbrp has its planes in the order G, B, R.
             for row, index in enumerate((1, 0, 2) if view.order == "bgr" else (2, 0, 1)):

@@ -6,6 +6,7 @@ import importlib
 import logging
 import random
 import select
+import time
 from collections import Counter
 from typing import Any
 
@@ -39,6 +40,8 @@ from edged.wire.worker import Pulse, run_worker
 log = logging.getLogger(__name__)
 
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 30.0
+POLL_NS = 1_100_000
+"""Waiting for messages ends so long before a frame is due."""
 HEALTHY_NS = 10 * SECOND_NS
 """A device that ran for so long is tried again at once when it fails."""
 
@@ -235,8 +238,10 @@ class Capture:
                 return
 
     def _wait_until(self, due_ns: int) -> None:
-        while (left_ns := due_ns - now_ns()) > 0:
-            self._serve(min(left_ns / SECOND_NS, 0.5))
+        while (left_ns := due_ns - now_ns()) > POLL_NS:
+            self._serve(min((left_ns - POLL_NS) / SECOND_NS, 0.5))
+        if left_ns > 0:
+            time.sleep(left_ns / SECOND_NS)  # poll() would round up to a whole millisecond, and be late
 
     def _serve(self, timeout_s: float) -> None:
         """Credits and the daemon's wishes; waits for them when there is nothing else to do."""
