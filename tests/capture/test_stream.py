@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import io
+import threading
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,7 +17,7 @@ import pytest
 from edged.capture.device import Chunk, Frame, Timing
 from edged.capture.sources import stream
 from edged.errors import SourceError
-from edged.wire.clock import SECOND_NS
+from edged.wire.clock import SECOND_NS, now_ns
 from edged.wire.views import CHUNK_NS, CHUNK_SAMPLES
 
 REPLAY = Timing(replay=True, paced=False)
@@ -185,3 +189,42 @@ def test_user_and_password_appear_in_no_message() -> None:
 def test_urls_that_are_none_of_ours(url: str) -> None:
     with pytest.raises(ValueError, match="url"):
         config(url)
+
+
+def test_picture_and_sound_over_http(tmp_path: Path) -> None:
+    """A real server on loopback; what is not a file is live, and read at its own speed."""
+    flash_and_beep(tmp_path / "a.mp4")
+    handler = functools.partial(_Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{server.server_port}/a.mp4"
+            timing = Timing(replay=False, paced=True)
+            device = stream.open({"cam": config(url, rate_hz=25), "mic": config(url, "audio")}, timing)
+            items: list[Frame | Chunk] = []
+            with pytest.raises(SourceError, match="the stream ended"):
+                _collect(device, items)
+            device.close()
+            assert {item.source for item in items} == {"cam", "mic"}
+            # The first second may be lost to finding the stream's clock.
+            chunks = [item.stamp_ns for item in items if isinstance(item, Chunk)]
+            assert len(chunks) >= 3 * SECOND_NS // CHUNK_NS - 1
+            assert (np.diff(chunks)[-20:] == CHUNK_NS).all()
+            assert all(item.stamp_ns >= timing.opened_ns for item in items)
+            with pytest.raises(SourceError, match=f"{url}x: can't be opened"):
+                stream.open({"cam": config(f"{url}x")}, timing)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _collect(device: stream.Stream, items: list[Frame | Chunk]) -> None:
+    for item in device.read():
+        time.sleep(max(0, item.due_ns - now_ns()) / SECOND_NS)  # as the worker does
+        items.append(item)
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""

@@ -35,6 +35,7 @@ READ_TIMEOUT_S = 5.0
 MAX_BAD_PACKETS = 250
 """So many packets in a row that can't be decoded are the end of a stream."""
 JUMP_NS = 2 * SECOND_NS
+SLACK_NS = SECOND_NS
 
 
 def _address(url: str, info: ValidationInfo) -> str:
@@ -137,7 +138,8 @@ class Stream:
         self._name = redact(config.url)
         self._timing = timing
         self._live = not config.finite
-        self._origin_ns: int | None = None
+        self._origin_ns = -(1 << 62)
+        self._slack_ns = 0
         self._samplers: dict[int, list[tuple[str, Sampler]]] = {}
         self._listeners: dict[int, list[str]] = {}
         self._chunker = Chunker()
@@ -213,21 +215,25 @@ class Stream:
             for start_ns, samples in self._chunker.add(stamp_ns, part.to_ndarray()[0]):
                 end_ns = start_ns - self._timing.stamp_ns(0) + CHUNK_NS
                 for name in self._listeners[index]:
-                    yield Chunk(name, start_ns, samples, self._due_ns(end_ns))
-
-    def _due_ns(self, media_ns: int) -> int:
-        return 0 if self._live else self._timing.due_ns(media_ns)  # what is live paces itself
+                    yield Chunk(name, start_ns, samples, self._timing.due_ns(end_ns))
 
     def _media_ns(self, pts: int, time_base: Any) -> int:  # noqa: ANN401
         """Nanoseconds since the opening.
 
         A file counts from its own zero, so picture and sound keep their distance. A live stream is
-        pinned to its arrival: nothing arrives before it was taken, and a jump pins it anew.
+        pinned to its arrival. What arrives before it can have been taken moves the pin, by `SLACK_NS` in
+        all: the first packet may have been late. A server that goes on sending faster than real time (a
+        film over HTTP) is read at the film's speed instead. A jump pins it anew.
         """
         raw_ns = int(pts * time_base.numerator * SECOND_NS // time_base.denominator)
         if not self._live:
             return raw_ns
         arrived_ns = now_ns() - self._timing.opened_ns
-        if self._origin_ns is None or not 0 <= arrived_ns - (raw_ns - self._origin_ns) < JUMP_NS:
-            self._origin_ns = raw_ns - arrived_ns
+        early_ns = raw_ns - self._origin_ns - arrived_ns
+        if abs(early_ns) > JUMP_NS:
+            self._origin_ns, self._slack_ns = raw_ns - arrived_ns, SLACK_NS
+        elif early_ns > 0:
+            shift_ns = min(early_ns, self._slack_ns)
+            self._origin_ns += shift_ns
+            self._slack_ns -= shift_ns
         return raw_ns - self._origin_ns
