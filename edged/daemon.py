@@ -155,11 +155,6 @@ class Daemon:
         self._error = self._error or error
         self._stop.set()
 
-    @property
-    def drops(self) -> dict[str, dict[str, int]]:
-        """By source and reason."""
-        return {name: source.drops for name, source in self._sources.items()}
-
     async def _shut_down(self) -> None:
         workers = [capture.worker for capture in self._captures.values()]
         workers += [self._perceive] if self._perceive else []
