@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
-
-from edged.wire.records import Modality
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+from typing_extensions import Self
 
 
 class Strict(BaseModel):
@@ -36,27 +44,34 @@ def _beside_the_file(path: str, info: ValidationInfo) -> str:
 LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_beside_the_file)]
 
 
-class Source(Strict):
-    """What every kind of source has."""
+class Rate(Strict):
+    """A rate while nothing happens, and while something does."""
 
-    modality: Modality = "video"
-    """What of the device is read: its picture or its sound. A source has one."""
-    rate_hz: Hertz = 5.0
-    """How often the source is analysed: frames, or windows of sound, a second."""
-    slots: Annotated[int, Field(ge=2, le=256)] | None = None
-    """Slots of the shared memory pool; by default 8 for video and 64 (six seconds) for sound."""
+    idle: Hertz
+    active: Hertz
 
-    @property
-    def device(self) -> str:
-        """What is opened; sources of one kind and device share a process and a clock."""
-        raise NotImplementedError
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if self.active < self.idle:
+            raise PydanticCustomError("rate", "the active rate can't be below the idle one")
+        return self
 
-    @property
-    def finite(self) -> bool:
-        """Whether the source comes to an end by itself, so that it can be replayed."""
-        return False
 
-    @property
-    def pool_slots(self) -> int:
-        """Slots of the pool, the default resolved."""
-        return self.slots or (8 if self.modality == "video" else 64)
+OpusRate = Literal[8_000, 12_000, 16_000, 24_000, 48_000]
+"""Samples a second that Opus knows, in which clips keep the sound of a microphone."""
+
+
+class SampleRate(Rate):
+    """Samples a second while nothing happens, and while something does."""
+
+    idle: OpusRate
+    active: OpusRate
+
+
+def _either(value: object) -> object:
+    return value if isinstance(value, dict | Rate) else {"idle": value, "active": value}
+
+
+Rates = Annotated[Rate, BeforeValidator(_either, json_schema_input_type=Hertz | Rate)]
+"""`5`, or `{idle: 1, active: 10}`."""
+SampleRates = Annotated[SampleRate, BeforeValidator(_either, json_schema_input_type=OpusRate | SampleRate)]
