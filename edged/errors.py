@@ -35,10 +35,12 @@ class ConfigError(EdgedError):
 class SourceError(EdgedError):
     """A source that can't be opened or read."""
 
-    def __init__(self, message: str, *, permanent: bool = False) -> None:
+    def __init__(self, message: str, *, permanent: bool = False, stuck: bool = False) -> None:
         super().__init__(message)
         self.permanent = permanent
         """Trying again without a change by a person would not help."""
+        self.stuck = stuck
+        """The device hangs in a call that can't be broken off: only a new process helps."""
 
 
 class ModelError(EdgedError):
