@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Iterable, Iterator
 from itertools import count
 
-from edged.wire.records import Observations
+from edged.wire.records import EndOfSource, Observations
 
 _END_NS = 1 << 62
 
@@ -21,10 +21,10 @@ class Aligner:
     def __init__(self, feeds: Iterable[tuple[str, str]]) -> None:
         """`feeds`: (source, model) of each."""
         self._progress = dict.fromkeys(feeds, -_END_NS)
-        self._waiting: list[tuple[int, str, str, int, Observations]] = []
+        self._waiting: list[tuple[int, str, str, int, Observations | EndOfSource]] = []
         self._count = count()
 
-    def push(self, seen: Observations) -> Iterator[Observations]:
+    def push(self, seen: Observations) -> Iterator[Observations | EndOfSource]:
         """Takes one in; those that are in order now."""
         feed = (seen.source, seen.model)
         if feed not in self._progress:
@@ -34,9 +34,11 @@ class Aligner:
         self._progress[feed] = max(self._progress[feed], seen.stamp_ns)
         return self._ready()
 
-    def end(self, source: str, model: str) -> Iterator[Observations]:
-        """The feed brings nothing more."""
-        self._progress[source, model] = _END_NS
+    def end(self, end: EndOfSource) -> Iterator[Observations | EndOfSource]:
+        """The feed brings nothing more. Its end has a place in the order, too: behind its last one."""
+        feed = (end.source, end.model)
+        heapq.heappush(self._waiting, (self._progress[feed], *feed, next(self._count), end))
+        self._progress[feed] = _END_NS
         return self._ready()
 
     @property
@@ -44,7 +46,7 @@ class Aligner:
         """Whether every feed has."""
         return all(progress == _END_NS for progress in self._progress.values())
 
-    def _ready(self) -> Iterator[Observations]:
+    def _ready(self) -> Iterator[Observations | EndOfSource]:
         watermark = min(self._progress.values(), default=_END_NS)
         while self._waiting and self._waiting[0][0] <= watermark:
             yield heapq.heappop(self._waiting)[-1]

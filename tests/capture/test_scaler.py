@@ -1,4 +1,4 @@
-"""Views against a plain reference, and motion on real pictures."""
+"""Views against a plain reference."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import av
 import numpy as np
 import pytest
 
-from edged.capture.gates import Motion, level_dbfs, loudness
 from edged.capture.scaler import Scaler
 from edged.wire.views import PictureView
 
@@ -56,34 +55,3 @@ def test_the_padding_is_there_whatever_the_slot_held_before(data: Path) -> None:
     slot = {view.name: np.full(view.shape, 9, np.uint8)}
     Scaler((view,)).write(picture(data), slot)
     assert (slot[view.name][:, -1] == view.pad).all()
-
-
-def test_motion_on_real_pictures(data: Path) -> None:
-    motion, shares = Motion(), []
-    with av.open(str(data / "video/one-by-one-person.mp4")) as container:
-        for frame in container.decode(video=0):
-            shares.append((frame.time or 0.0, motion.share(frame)))
-            if shares[-1][0] > 25:
-                break
-    walking = [share for at, share in shares if 8 < at < 18]
-    empty = [share for at, share in shares if 2 < at < 5]
-    assert np.median(walking) > 4 * np.median(empty)
-
-
-def test_still_noise_is_no_motion() -> None:
-    random, motion = np.random.default_rng(0), Motion()
-    room = np.full((432, 768), 120.0)
-    shares = []
-    for _ in range(60):
-        noisy = np.clip(room + random.normal(0, 5, room.shape), 0, 255).astype(np.uint8)
-        shares.append(motion.share(av.VideoFrame.from_ndarray(noisy, "gray")))
-    assert max(shares) == 0
-
-
-@pytest.mark.parametrize(("amplitude", "dbfs"), [(1.0, 0.0), (0.1, -20.0), (0.0, -100.0), (1e-9, -100.0)])
-def test_levels(amplitude: float, dbfs: float) -> None:
-    assert level_dbfs(np.full(1536, amplitude, np.float32)) == pytest.approx(dbfs, abs=0.01)
-
-
-def test_loudness_is_linear_in_decibels() -> None:
-    assert [loudness(level) for level in (-100, -60, -30, 0)] == [0, 0, 0.5, 1]

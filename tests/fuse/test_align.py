@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from edged.fuse.align import Aligner
 from edged.fuse.presence import Feed
-from edged.wire.records import Observations
+from edged.wire.records import EndOfSource, Observations
 from tests.fuse.looks import CAM, MIC, look
 
 MOTION: Feed = ("cam", "")
@@ -25,8 +25,8 @@ def test_what_no_feed_can_overtake_comes_at_once() -> None:
     assert list(aligner.push(first)) == []
     assert list(aligner.push(second)) == [first]
     assert list(aligner.push(third)) == [second]
-    assert list(aligner.end(*CAM)) == []
-    assert list(aligner.end(*MIC)) == [third]
+    assert list(aligner.end(EndOfSource(*CAM))) == []
+    assert list(aligner.end(EndOfSource(*MIC))) == [EndOfSource(*MIC), third, EndOfSource(*CAM)]
     assert aligner.ended
 
 
@@ -37,8 +37,8 @@ def test_one_feed_waits_for_nobody() -> None:
 
 def test_an_ended_feed_is_not_waited_for() -> None:
     aligner = Aligner(FEEDS)
-    assert list(aligner.end(*MIC)) == []
-    assert list(aligner.end(*MOTION)) == []
+    for feed in (MIC, MOTION):
+        assert list(aligner.end(EndOfSource(*feed))) == [EndOfSource(*feed)]
     assert not aligner.ended
     assert list(aligner.push(look(5, 0.9))) == [look(5, 0.9)]
 
@@ -49,7 +49,7 @@ def test_equal_stamps_have_one_order() -> None:
     for order in (seen, seen[::-1]):
         aligner = Aligner(FEEDS)
         out = [one for pushed in order for one in aligner.push(pushed)]
-        assert [feed_of(one) for one in out] == [MOTION, CAM, MIC]
+        assert [(one.source, one.model) for one in out] == [MOTION, CAM, MIC]
 
 
 def test_a_feed_that_nobody_told_of_is_an_error() -> None:
@@ -68,12 +68,15 @@ def run(feeds: dict[Feed, list[int]], order: list[Feed]) -> tuple[list[Observati
     """What comes out, and what of it came before the feeds ended."""
     aligner = Aligner(feeds)
     left = {feed: iter([look(at, 0.9, feed) for at in all_]) for feed, all_ in feeds.items()}
-    out = [one for feed in order for one in aligner.push(next(left[feed]))]
-    flowing = list(out)
+    came = [one for feed in order for one in aligner.push(next(left[feed]))]
+    flowing = [one for one in came if isinstance(one, Observations)]
     for feed in feeds:
-        out += aligner.end(*feed)
+        came += aligner.end(EndOfSource(*feed))
     assert aligner.ended
-    return out, flowing
+    for feed in feeds:
+        end = came.index(EndOfSource(*feed))
+        assert not any(isinstance(one, Observations) and feed_of(one) == feed for one in came[end:])
+    return [one for one in came if isinstance(one, Observations)], flowing
 
 
 @given(st.data(), st.tuples(stamps, stamps, stamps))
