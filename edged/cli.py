@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -94,6 +95,10 @@ def replay(
             help="Read source NAME, and those that share its URL, from FILE; may be repeated.",
         ),
     ] = None,
+    recording: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Read all sources from what `edged record` wrote there."),
+    ] = None,
     models: ModelsOption = None,
     mqtt: MqttOption = None,
     paced: Annotated[bool, typer.Option("--paced", help="At the recording's own speed, as live.")] = False,
@@ -105,9 +110,14 @@ def replay(
     Times count from 1970-01-01T00:00:00Z, so that they read as positions in the recording.
     """
     from edged.daemon import Options
+    from edged.record import files_of
     from edged.replay import Progress, with_files
 
-    settings = with_files(_load(config, models, mqtt), source or [])
+    settings = _load(config, models, mqtt)
+    files = files_of(recording, settings.sources) if recording else {}
+    # What is named later counts: a single source can still be read from elsewhere.
+    settings = with_files(settings, [f"{name}={file}" for name, file in files.items()])
+    settings = with_files(settings, source) if source else settings
     progress = Progress(settings, shown=sys.stderr.isatty())
     show = _print_json if as_json else _print_event
     with progress:
@@ -118,6 +128,39 @@ def replay(
             on_progress=progress.at,
             log_level=logging.WARNING,
         )
+
+
+@app.command()
+def record(
+    config: ConfigArgument,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A folder that is new or empty.")],
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="Stop after so long; by default never.")
+    ] = None,
+) -> None:
+    """Record what the sources deliver, for `edged replay --recording OUT`, until Ctrl-C.
+
+    Nothing is analysed or published. Whatever ends the recording, it is whole up to its last packet.
+    """
+    from edged.daemon import Options
+    from edged.record import bytes_of, for_recording, prepare, tape_of
+
+    settings = for_recording(_load(config, None, None))
+    prepare(out, settings)
+    begun = time.monotonic()
+    shown = sys.stderr.isatty()
+
+    def progress(_: float) -> None:
+        if shown:
+            so_far = f"{time.monotonic() - begun:.0f} s, {bytes_of(out) / 1e6:.1f} MB"
+            typer.echo(f"\rrecording into {out}: {so_far} ", nl=False, err=True)
+
+    options = Options(record=out.absolute())
+    _run_daemon(settings, options, on_progress=progress, log_level=logging.WARNING, seconds=seconds)
+    if shown:
+        typer.echo(err=True)
+    if nothing := [name for name in settings.sources if not tape_of(out, name)]:
+        raise EdgedError(f"nothing came of {', '.join(nothing)}")
 
 
 @app.command()
@@ -162,6 +205,20 @@ def check(
     settings = _load(file, models, None)
     sources, events = len(settings.sources), len(settings.events)
     typer.echo(f"{file}: no errors ({sources} sources, {len(settings.models)} models, {events} events)")
+
+
+@app.command()
+def devices(as_json: JsonOption = False) -> None:
+    """List the cameras, the microphones, and the engines that work here."""
+    from rich.console import Console
+
+    from edged.devices import find, show
+
+    found = find()
+    if as_json:
+        _print(found.to_json())
+    else:
+        show(found, Console())
 
 
 @app.command()
@@ -259,6 +316,7 @@ def _run_daemon(
     on_event: Callable[[Event], None] | None = None,
     on_progress: Callable[[float], None] | None = None,
     log_level: int = logging.INFO,
+    seconds: float | None = None,
 ) -> None:
     from edged.daemon import Daemon
     from edged.wire.worker import set_up_logging
@@ -270,6 +328,8 @@ def _run_daemon(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, daemon.stop)
+        if seconds is not None:
+            loop.call_later(seconds, daemon.stop)
         await daemon.run()
 
     asyncio.run(live())

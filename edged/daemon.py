@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,10 @@ from pathlib import Path
 import msgspec
 
 from edged import __version__
-from edged.config.fields import Source
 from edged.config.schema import Config
+from edged.config.source import Source
 from edged.errors import EdgedError
+from edged.fuse.adapt import Adapt, Wish
 from edged.fuse.align import Aligner
 from edged.fuse.fusion import Fusion, feeds_of
 from edged.health import ModelHealth, SourceHealth
@@ -25,7 +27,7 @@ from edged.publish.outbox import Outbox
 from edged.supervise import Worker
 from edged.wire.channel import Channel
 from edged.wire.clock import SECOND_NS, WallClock, now_ns
-from edged.wire.event import Event
+from edged.wire.event import Event, new_ulid
 from edged.wire.records import (
     Attach,
     Beat,
@@ -34,11 +36,14 @@ from edged.wire.records import (
     Message,
     ModelState,
     Observations,
+    RateState,
     Ready,
+    RecordClip,
+    Recorded,
     Setup,
     SourceState,
 )
-from edged.wire.setup import CaptureSetup, ModelSetup, PerceiveSetup
+from edged.wire.setup import CaptureSetup, ModelSetup, PerceiveSetup, RecordSetup
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +68,8 @@ class Options:
     """Read the sources once from their beginning to their end, and then stop."""
     paced: bool = True
     """In a replay: at the recording's own speed, as live; otherwise as fast as it goes, every frame."""
+    record: Path | None = None
+    """Record all that the sources deliver into this folder, for a replay."""
 
 
 @dataclass(slots=True)
@@ -101,23 +108,30 @@ class Daemon:
         self._on_event, self._on_progress = on_event, on_progress
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
+        self._begun_ns = now_ns()
         self._error: str | None = None
         self._clock = WallClock.replay() if options.replay else WallClock.live()
         self._cards = {name: load_card(use.card, config.models_dirs) for name, use in config.models.items()}
         labels = {name: card.vocabulary for name, card in self._cards.items()}
         self._fusion = Fusion(config, feeds_of(config, labels), self._clock)
-        self._sources = {name: SourceHealth.of(source) for name, source in config.sources.items()}
+        self._sources = {name: SourceHealth.of(name, source) for name, source in config.sources.items()}
         self._models = {name: ModelHealth() for name in config.models}
         feeds = [(source, "") for source in config.sources]
         feeds += [(source, name) for name, model in config.models.items() for source in model.sources]
         self._aligner = Aligner(feeds)
         self._ordered = options.replay and not options.paced
         self._captures = self._plan()
+        devices = {source: name for name, capture in self._captures.items() for source in capture.sources}
+        self._adapt = Adapt(config, devices, self._clock)
+        self._devices = devices
+        self._stirred: dict[str, str] = {}
+        """The id of the motion or sound that goes on at a source."""
         self._perceive = Worker(PERCEIVE, "edged.perceive.worker", self) if config.models else None
         self._ready: set[str] = set()
         self._newest_ns = 0
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
-        self._outbox = Outbox(self._state_dir())
+        self._state = self._state_dir()
+        self._outbox = Outbox(self._state)
         self._publisher = (
             Publisher(config.mqtt, config.device, self._outbox, self._loop, self._report)
             if config.mqtt
@@ -192,7 +206,8 @@ class Daemon:
         captures = {}
         for (kind, _), sources in groups.items():
             name = next(iter(sources))
-            worker = Worker(name, "edged.capture.worker", self)
+            stalled_s = min(source.stalled_after_s for source in sources.values())
+            worker = Worker(name, "edged.capture.worker", self, stalled_s)
             captures[name] = _Capture(name, kind, sources, worker, views=bool(read & sources.keys()))
         return captures
 
@@ -250,9 +265,16 @@ class Daemon:
                 source.state, source.reason = message.state, message.reason
                 level = logging.INFO if message.state in ("running", "ended", "starting") else logging.WARNING
                 log.log(level, "source %s: %s %s", message.source, message.state, message.reason)
-                if self._options.replay and message.state in ("failed", "reconnecting"):
+                if self._options.replay and message.state in ("failed", "reconnecting") and message.reason:
                     self.stop(f"source {message.source}: {message.reason}")
                 self._report()
+            case RateState():
+                self._rates_changed(message)
+            case Recorded():
+                if message.written:
+                    log.info("written: %s", message.path)
+                else:
+                    log.warning("%s could not be written: %s", message.path, message.reason)
             case ModelState():
                 self._models[message.model] = ModelHealth(
                     "running" if message.running else "failed", message.reason
@@ -263,10 +285,8 @@ class Daemon:
             case EndOfSource():
                 if worker is not self._perceive:
                     self._captures[worker.name].ended = True
-                for seen in self._aligner.end(message.source, message.model):
-                    self._fuse(seen)
-                for event in self._fusion.ended(message.source, message.model):
-                    self._emit(event)
+                for ordered in self._aligner.end(message):
+                    self._fuse(ordered)
                 if self._options.replay and self._aligner.ended:
                     self.stop()
             case Ready():
@@ -278,6 +298,29 @@ class Daemon:
                 pass
             case _:
                 log.error("%s sent a %s", worker.name, type(message).__name__)
+
+    def _rates_changed(self, rates: RateState) -> None:
+        source = self._sources[rates.source]
+        log.info("source %s: %g Hz (%s)", rates.source, rates.rate_hz, rates.cause)
+        source.rates = rates
+        self._fusion.rates_hz[rates.source] = rates.rate_hz
+        now = now_ns()
+        if rates.cause in ("motion", "sound"):
+            self._stirred[rates.source] = new_ulid(time.time_ns() // 1_000_000)
+            self._wish(
+                self._adapt.begins(rates.cause, (rates.source,), self._stirred[rates.source], now, now)
+            )
+        elif rates.source in self._stirred:
+            self._wish(self._adapt.ends(self._stirred.pop(rates.source), now))
+        self._report()
+
+    def _wish(self, wishes: list[Wish]) -> None:
+        """Sends them to whom they concern. A replay follows its recording alone."""
+        if self._options.replay:
+            return
+        for wish in wishes:
+            source = wish.sources[0] if isinstance(wish, RecordClip) else wish.source
+            self._captures[self._devices[source]].worker.send(wish)
 
     def _observe(self, worker: Worker, seen: Observations) -> None:
         if not seen.model:
@@ -292,11 +335,16 @@ class Daemon:
         else:
             self._fuse(seen)
 
-    def _fuse(self, seen: Observations) -> None:
-        for event in self._fusion.observe(seen):
+    def _fuse(self, seen: Observations | EndOfSource) -> None:
+        if isinstance(seen, EndOfSource):
+            events = self._fusion.ended(seen.source, seen.model)
+        else:
+            events = self._fusion.observe(seen)
+        for event in events:
             self._emit(event)
 
     def _emit(self, event: Event) -> None:
+        event = self._adapted(event)
         payload = event.to_json()
         if self._config.mqtt and self._publisher:
             topic = self._publisher.topic("event", event.type)
@@ -310,6 +358,37 @@ class Daemon:
             self._publisher.live(self._publisher.topic("state", event.type), msgspec.json.encode(state))
         if self._on_event:
             self._on_event(event)
+
+    def _adapted(self, event: Event) -> Event:
+        """Sets going what follows from the event, and names the clip that is made of it."""
+        if self._options.replay or not self._config.adapt:
+            return event
+        now = now_ns()
+        if event.phase == "start":
+            where = tuple(item.source for item in event.evidence)
+            began_ns = self._clock.stamp_ns(event.started_at)
+            self._wish(self._adapt.begins(event.type, where, event.id, began_ns, now))
+        clip = self._adapt.clip_of(event.id)
+        if event.phase == "end":
+            self._wish(self._adapt.ends(event.id, now))
+        return msgspec.structs.replace(event, clip=clip) if clip else event
+
+    def _record_setup(self) -> RecordSetup | None:
+        clips, tape = self._config.clips, self._options.record
+        records = [rule.record for rule in self._config.adapt if rule.record]
+        snapshots = any(rule.snapshot for rule in self._config.adapt)
+        if tape is None and (self._options.replay or not (records or snapshots)):
+            return None
+        folder = tape or Path(clips.dir or self._state / "clips")
+        return RecordSetup(
+            folder=str(folder),
+            tape=tape is not None,
+            start_ns=self._begun_ns,
+            before_s=max((record.before_s for record in records), default=0.0),
+            ring_bytes=int(clips.ring_bytes),
+            max_bytes=int(clips.max_bytes),
+            max_age_s=clips.max_age_s,
+        )
 
     def _capture_setup(self, capture: _Capture) -> CaptureSetup:
         cards = {name: self._cards[name] for name in self._config.models}
@@ -333,6 +412,7 @@ class Daemon:
             replay=self._options.replay,
             paced=self._options.paced,
             start_ns=self._resume_ns(capture),
+            record=self._record_setup(),
         )
 
     def _resume_ns(self, capture: _Capture) -> int:
@@ -398,6 +478,8 @@ class Daemon:
                 capture.worker.check()
             if self._perceive:
                 self._perceive.check()
+            if ticks % round(1 / TICK_S) == 0:
+                self._wish(self._adapt.goes_on(now_ns()))
             if ticks % round(REPORT_S / TICK_S) == 0:
                 self._report()
 

@@ -8,8 +8,8 @@ from typing import Literal
 
 import msgspec
 
-from edged.config.fields import Source
-from edged.wire.records import Counts, Modality, Observations, State
+from edged.config.source import Source
+from edged.wire.records import Counts, Modality, Observations, RateState, State
 
 
 @dataclass(slots=True)
@@ -17,25 +17,28 @@ class SourceHealth:
     """One source."""
 
     modality: Modality
-    rate_hz: float
+    rates: RateState
     state: State = "starting"
     reason: str = ""
     delivered: int = 0
     analysed: int = 0
+    recorded: dict[str, int] = field(default_factory=dict)
     motion: float | None = None
     level: float | None = None
     _drops: dict[tuple[str, int], dict[str, int]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, config: Source) -> SourceHealth:
+    def of(cls, name: str, config: Source) -> SourceHealth:
         """A source that has not been heard of."""
-        return cls(config.modality, config.rate_hz)
+        rates = RateState(name, config.rate_hz.idle, config.sample_rate_hz.idle, "idle")
+        return cls(config.modality, rates)
 
     def count(self, worker: str, generation: int, counts: Counts, *, capture: bool) -> None:
         """Takes in what a worker has counted since it was spawned; those before it stay counted."""
         self._drops[worker, generation] = counts.drops
         if capture:
             self.delivered = counts.delivered
+            self.recorded = counts.recorded
         else:
             self.analysed = counts.delivered
 
@@ -60,12 +63,15 @@ class SourceHealth:
             "state": self.state,
             "reason": self.reason or None,
             "modality": self.modality,
-            "rate_hz": self.rate_hz,
+            "rate_hz": self.rates.rate_hz,
+            "sample_rate_hz": self.rates.sample_rate_hz if self.modality == "audio" else None,
+            "rate_cause": self.rates.cause,
             "motion": self.motion,
             "level": self.level,
             "delivered": self.delivered,
             "analysed": self.analysed,
             "drops": self.drops,
+            "recorded": self.recorded or None,
         }
         return msgspec.json.encode(told)
 

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from edged.config.fields import Source
 from edged.config.schema import Config
+from edged.config.source import Source
 
 
 def with_files(config: Config, overrides: list[str]) -> Config:

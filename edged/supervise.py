@@ -21,7 +21,7 @@ FIRST_RETRY_S, LAST_RETRY_S = 0.1, 10.0
 HEALTHY_S = 10.0
 """A worker that lived for so long is replaced at once; one that dies sooner, after a growing pause."""
 STALLED_S = 20.0
-"""A main loop that says nothing for so long is stuck: longer than any time-out of a device."""
+"""A main loop that says nothing for so long is stuck."""
 STARTING_S = 120.0
 """The same before a worker's first word: large models load slowly."""
 
@@ -42,9 +42,12 @@ class Owner(Protocol):
 class Worker:
     """One role's process."""
 
-    def __init__(self, name: str, module: str, owner: Owner) -> None:
-        """`module` is run with the name and the control descriptor as its arguments."""
+    def __init__(self, name: str, module: str, owner: Owner, stalled_s: float = STALLED_S) -> None:
+        """`module` is run with the name and the control descriptor as its arguments; after `stalled_s`
+        without a word it is stuck.
+        """
         self.name = name
+        self._stalled_s = stalled_s
         self.generation = 0
         """Counts the processes, from 1."""
         self._module, self._owner = module, owner
@@ -121,7 +124,7 @@ class Worker:
                 return
             if packet is None:
                 return
-            self._heard_ns, self._patience_s = now_ns(), STALLED_S
+            self._heard_ns, self._patience_s = now_ns(), self._stalled_s
             self._owner.said(self, packet[0])
 
     def _gone(self, control: Channel) -> None:

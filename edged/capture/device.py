@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import queue
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from edged.wire.clock import SECOND_NS, now_ns
 from edged.wire.pool import Samples
-from edged.wire.views import CHUNK_NS, CHUNK_SAMPLES, SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
     import av
+    from av.audio.stream import AudioStream
+    from av.video.stream import VideoStream
+
+    Origin = VideoStream | AudioStream
 
 Bytes = npt.NDArray[np.uint8]
+T = TypeVar("T")
+
+TICK_S = 0.1
+"""A device that has nothing to give says so after this time, so that the process can serve others."""
 
 
 def plane(picture: av.VideoFrame, index: int) -> Bytes:
@@ -28,7 +38,7 @@ def plane(picture: av.VideoFrame, index: int) -> Bytes:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A picture that is to be analysed."""
+    """A picture."""
 
     source: str
     stamp_ns: int
@@ -38,14 +48,32 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
-    """`CHUNK_SAMPLES` of sound at `SAMPLE_RATE_HZ`, mono, −1 to 1."""
+class Sound:
+    """Some sound as the device gives it: mono, float32, −1 to 1."""
 
     source: str
     stamp_ns: int
     """When the first sample was taken."""
     samples: Samples
+    rate_hz: int
     due_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A packet as it came, or as it was encoded here; for clips."""
+
+    sources: tuple[str, ...]
+    """The sources that it belongs to."""
+    packet: av.Packet[Any]
+    stamp_ns: int
+    """Of its presentation."""
+    origin: Origin
+    """The stream that it came from: one object for one track. It outlives its container."""
+    due_ns: int = 0
+
+
+Item = Frame | Sound | Encoded
 
 
 class Device(Protocol):
@@ -53,9 +81,14 @@ class Device(Protocol):
 
     missing: dict[str, str]
     """Sources that the device can't serve, with the reason: a file without sound, say."""
+    lost: Counter[str]
+    """What the device had to leave out, by reason."""
 
-    def read(self) -> Iterator[Frame | Chunk]:
-        """What comes, until the end.
+    def want(self, rates_hz: Mapping[str, float]) -> None:
+        """So many pictures a second are wanted of each source from now on; more may come."""
+
+    def read(self) -> Iterator[Item | None]:
+        """What comes, until the end; None when nothing came for `TICK_S`.
 
         Raises:
             SourceError: it can't be read any more.
@@ -63,6 +96,49 @@ class Device(Protocol):
 
     def close(self) -> None:
         """Gives the device back."""
+
+
+class Arrivals(Generic[T]):
+    """Between the thread or callback that a device is read in, and the process's main loop."""
+
+    def __init__(self, limit: int) -> None:
+        """At `limit` waiting items the reader waits, too (`put`), or loses the item (`offer`)."""
+        self._queue: queue.Queue[T | BaseException] = queue.Queue(limit)
+
+    def put(self, item: T, *, until_s: float = 3600.0) -> bool:
+        """Waits for room; False when there was none for so long."""
+        try:
+            self._queue.put(item, timeout=until_s)
+        except queue.Full:
+            return False
+        return True
+
+    def offer(self, item: T) -> bool:
+        """False when there was no room."""
+        try:
+            self._queue.put_nowait(item)
+        except queue.Full:
+            return False
+        return True
+
+    def fail(self, error: BaseException) -> None:
+        """The last that comes: `get` will raise it."""
+        while True:
+            try:
+                self._queue.put_nowait(error)
+                return
+            except queue.Full:
+                time.sleep(TICK_S)  # the main loop will make room, or has gone with the process
+
+    def get(self) -> T | None:
+        """The next item; None when none came for `TICK_S`."""
+        try:
+            item = self._queue.get(timeout=TICK_S)
+        except queue.Empty:
+            return None
+        if isinstance(item, BaseException):
+            raise item
+        return item
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +174,13 @@ class Sampler:
         self.period_ns = round(SECOND_NS / rate_hz)
         self._next_ns: int | None = None
 
+    def at(self, rate_hz: float) -> None:
+        """Another rate from now on; a higher one takes effect with the very next."""
+        period_ns = round(SECOND_NS / rate_hz)
+        if period_ns < self.period_ns:
+            self._next_ns = None
+        self.period_ns = period_ns
+
     def take(self, stamp_ns: int) -> bool:
         """Whether this one is due. A jump of more than a second begins a new grid."""
         if self._next_ns is None or abs(stamp_ns - self._next_ns) > self.period_ns + SECOND_NS:
@@ -107,25 +190,3 @@ class Sampler:
             return False
         self._next_ns += self.period_ns * max(1, -(-(stamp_ns - self._next_ns) // self.period_ns))
         return True
-
-
-class Chunker:
-    """Cuts a run of samples of any length into chunks, and begins anew after a gap."""
-
-    TOLERANCE_NS = 40_000_000
-    """Containers round their stamps; below this it is no gap."""
-
-    def __init__(self) -> None:
-        self._pending: Samples = np.zeros(0, np.float32)
-        self._start_ns = -SECOND_NS
-
-    def add(self, stamp_ns: int, samples: Samples) -> Iterator[tuple[int, Samples]]:
-        """The chunks (stamp of the first sample, samples) that are full now."""
-        expected_ns = self._start_ns + len(self._pending) * SECOND_NS // SAMPLE_RATE_HZ
-        if abs(stamp_ns - expected_ns) > self.TOLERANCE_NS:
-            self._pending, self._start_ns = samples[:0], stamp_ns
-        self._pending = np.concatenate([self._pending, samples])
-        while len(self._pending) >= CHUNK_SAMPLES:
-            chunk, self._pending = self._pending[:CHUNK_SAMPLES], self._pending[CHUNK_SAMPLES:]
-            yield self._start_ns, chunk
-            self._start_ns += CHUNK_NS

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import ByteSize, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from edged.config.fields import LocalPath, Name, Strict
+from edged.config.fields import LocalPath, Name, Size, Strict
 
 LONGEST_S = 3600.0
 
@@ -55,8 +55,9 @@ class Clips(Strict):
 
     dir: LocalPath | None = None
     """By default `clips` in the state directory."""
-    max_mib: Annotated[int, Field(ge=1, le=1 << 30)] = 10_240
+    max_bytes: Size = ByteSize(10 << 30)
     """Of all clips and snapshots; the oldest goes first."""
-    max_age_days: Annotated[float, Field(gt=0, le=3650)] = 14.0
-    ring_mib: Annotated[int, Field(ge=1, le=4096)] = 64
-    """Memory of one device for what lies before a clip; with less than that, a clip begins later."""
+    max_age_s: Annotated[float, Field(ge=60, le=315_360_000)] = 1_209_600.0
+    """Older ones go, too: two weeks."""
+    ring_bytes: Size = ByteSize(64 << 20)
+    """Memory of one device for what lies before a clip; where that is too little, a clip begins later."""

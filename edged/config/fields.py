@@ -9,6 +9,7 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
+    ByteSize,
     ConfigDict,
     Field,
     ValidationInfo,
@@ -24,12 +25,20 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
+def _at_least_a_mib(size: ByteSize) -> ByteSize:
+    if size < 1 << 20:
+        raise ValueError("at least 1 MiB; write '10 GiB', or the number of bytes")
+    return size
+
+
 NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 Name = Annotated[str, Field(pattern=NAME)]
 """Safe in a topic, a file name and a process name."""
 
 Score = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0, le=86_400)]
+Size = Annotated[ByteSize, AfterValidator(_at_least_a_mib)]
+"""Bytes: `1048576`, or `10 GiB`."""
 Hertz = Annotated[float, Field(gt=0, le=240)]
 
 

@@ -158,7 +158,8 @@ def validate(document: Document, model: type[M], folder: Path, **context: object
     try:
         result = model.model_validate(document.data, strict=True, context=context)
     except ValidationError as error:
-        problems = [*document.problems, *_problems(document, error)]
+        # A value that stands for two keys (`rate_hz: 0` for idle and active) is still one fault.
+        problems = list(dict.fromkeys([*document.problems, *_problems(document, error)]))
         raise ConfigError(sorted(problems, key=lambda one: (one.line, one.column))) from error
     if document.problems:
         raise ConfigError(document.problems)

@@ -20,7 +20,9 @@ from pydantic.config import JsonDict
 from pydantic_core import CoreSchema, PydanticCustomError
 
 import edged.capture.sources
-from edged.config.fields import LocalPath, Name, Score, Seconds, Source, Strict
+from edged.config.adapt import AdaptRule, Clips
+from edged.config.fields import LocalPath, Name, Score, Seconds, Strict
+from edged.config.source import Source
 
 MEASURED = {"motion": "video", "sound": "audio"}
 """Labels that capture itself observes on every source, and their modality."""
@@ -179,6 +181,10 @@ class Config(Strict):
     sources: Annotated[dict[Name, AnySource], Field(min_length=1, json_schema_extra=_NAMES_ONLY)]
     models: dict[Name, ModelUse] = Field(default_factory=dict, json_schema_extra=_NAMES_ONLY)
     events: dict[Name, EventRule] = Field(default_factory=dict, json_schema_extra=_NAMES_ONLY)
+    adapt: tuple[AdaptRule, ...] = ()
+    """What follows from events, and from motion and sound themselves."""
+    clips: Clips = Clips()
+    """Where clips and snapshots lie. None are taken unless a rule of `adapt` asks for them."""
 
     @model_validator(mode="after")
     def _references(self) -> Config:
@@ -212,6 +218,27 @@ class Config(Strict):
                     evidence.model is not None and evidence.source not in self.models[evidence.model].sources
                 ):
                     yield (*path, "model"), f"model '{evidence.model}' does not run on '{evidence.source}'"
+
+        for place, adapt in enumerate(self.adapt):
+            yield from self._adapt_faults(("adapt", place), adapt)
+
+    def _adapt_faults(
+        self, path: tuple[str | int, ...], rule: AdaptRule
+    ) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        for index, source in enumerate(rule.raises):
+            if source not in self.sources:
+                yield (*path, "raise", index), self._unknown("source", source, self.sources)
+        if rule.when in self.events:
+            if rule.source:
+                yield (*path, "source"), f"event '{rule.when}' names its sources itself"
+        elif rule.when not in MEASURED:
+            yield (*path, "when"), self._unknown("event", rule.when, {**self.events, **MEASURED})
+        elif rule.source is None:
+            yield (*path, "when"), f"'{rule.when}' needs a 'source'"
+        elif rule.source not in self.sources:
+            yield (*path, "source"), self._unknown("source", rule.source, self.sources)
+        elif (modality := self.sources[rule.source].modality) != MEASURED[rule.when]:
+            yield (*path, "source"), f"source '{rule.source}' has modality {modality}, and no {rule.when}"
 
     @staticmethod
     def _unknown(what: str, name: str, known: dict[str, Any]) -> str:

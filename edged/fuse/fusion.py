@@ -33,6 +33,8 @@ class Fusion:
 
     def __init__(self, config: Config, feeds: Mapping[str, list[Feed]], clock: WallClock) -> None:
         """`feeds`: the feeds of each event's evidences, as `feeds_of` gives them."""
+        self.rates_hz = {name: source.rate_hz.idle for name, source in config.sources.items()}
+        """How often each source is analysed now; whoever learns of a change sets it."""
         self._config = config
         self._clock = clock
         self._rules: dict[str, Rule] = {}
@@ -41,7 +43,7 @@ class Fusion:
         for name, rule in config.events.items():
             periods = {
                 modality: {
-                    feed: round(SECOND_NS / config.sources[feed[0]].rate_hz)
+                    feed: round(SECOND_NS / config.sources[feed[0]].rate_hz.idle)
                     for feed in feeds[name]
                     if config.sources[feed[0]].modality == modality and feed[0] == evidence.source
                 }
@@ -104,7 +106,7 @@ class Fusion:
             score=round(change.score, 4),
             evidence=tuple(self._item(modality, one) for modality, one in sorted(change.sightings.items())),
             clip=None,
-            rates={s: self._config.sources[s].rate_hz for s in sorted(self._sources(change))},
+            rates={s: self.rates_hz[s] for s in sorted(self._sources(change))},
             latency_ms=latency_ms(change.cause.trace, now_ns()) if change.cause else None,
             traceparent=identity.traceparent,
         )

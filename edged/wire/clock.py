@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 SECOND_NS = 1_000_000_000
 
@@ -35,3 +35,11 @@ class WallClock:
         """The stamp as RFC 3339 in UTC with microseconds."""
         moment = datetime.fromtimestamp((self.epoch_ns + stamp_ns) // 1000 / 1e6, tz=timezone.utc)
         return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+    def stamp_ns(self, time_text: str) -> int:
+        """The stamp of a time that `rfc3339` made, to a microsecond."""
+        moment = datetime.fromisoformat(time_text.replace("Z", "+00:00"))
+        return (moment - _UNIX) // timedelta(microseconds=1) * 1000 - self.epoch_ns
+
+
+_UNIX = datetime(1970, 1, 1, tzinfo=timezone.utc)

@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 Modality = Literal["video", "audio"]
-State = Literal["starting", "running", "reconnecting", "failed", "ended"]
+State = Literal["starting", "running", "stalled", "reconnecting", "failed", "ended"]
 
 
 class Record(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -144,6 +144,54 @@ class SourceState(Record, frozen=True):
     reason: str = ""
 
 
+class Raise(Record, frozen=True):
+    """A source is to run at its active rates until then (monotonic; 0: no longer)."""
+
+    source: str
+    until_ns: int
+
+
+class RateState(Record, frozen=True):
+    """A source's rates have changed."""
+
+    source: str
+    rate_hz: float
+    sample_rate_hz: int
+    cause: str
+    """`idle`; or what raised them: `motion`, `sound`, `asked`."""
+
+
+class RecordClip(Record, frozen=True):
+    """Write what lies between the stamps into a clip; said again with the same name, extend it."""
+
+    clip: str
+    """Its path below the folder of clips, without a suffix."""
+    sources: tuple[str, ...]
+    from_ns: int
+    until_ns: int
+    event: str
+    """The id of the event that asks for it."""
+
+
+class TakeSnapshot(Record, frozen=True):
+    """Write the newest picture of a source as JPEG."""
+
+    snapshot: str
+    """Its path below the folder of clips, without a suffix."""
+    source: str
+    event: str
+
+
+class Recorded(Record, frozen=True):
+    """A clip or a snapshot was written, or could not be."""
+
+    path: str
+    """Below the folder of clips, with its suffix."""
+    sources: tuple[str, ...]
+    written: bool
+    reason: str = ""
+
+
 class ModelState(Record, frozen=True):
     """A model was loaded, or can't be."""
 
@@ -158,6 +206,8 @@ class Counts(Record, frozen=True):
     source: str
     delivered: int
     drops: dict[str, int]
+    recorded: dict[str, int] = {}
+    """Of capture: clips and snapshots of the source's device, written, failed, and gone."""
 
 
 class Beat(Record, frozen=True):
@@ -175,6 +225,11 @@ Message = (
     | Ready
     | Stop
     | SourceState
+    | Raise
+    | RateState
+    | RecordClip
+    | TakeSnapshot
+    | Recorded
     | ModelState
     | Counts
     | Beat

@@ -25,6 +25,25 @@ class CaptureSetup(msgspec.Struct, frozen=True):
     """Where in a recording to begin: what a worker that died had read already is not read again."""
     paced: bool
     """Files run at their own speed; otherwise every frame waits for its reader."""
+    record: RecordSetup | None = None
+    """None: nothing is recorded."""
+
+
+class RecordSetup(msgspec.Struct, frozen=True):
+    """What a capture process may record."""
+
+    folder: str
+    """For clips and snapshots; in a recording for replay, the recording's own."""
+    tape: bool
+    """Everything is recorded from the beginning to the end, for a replay."""
+    start_ns: int
+    """The stamp at which the recording begins."""
+    before_s: float
+    """So much lies in the ring of encoded packets."""
+    ring_bytes: int
+    max_bytes: int
+    """Of all clips and snapshots in the folder."""
+    max_age_s: float
 
 
 class ModelSetup(msgspec.Struct, frozen=True):

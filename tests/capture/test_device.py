@@ -1,14 +1,13 @@
-"""The grid of samples and the cutting of sound, whatever comes."""
+"""The grid of pictures, and the way from a device's thread to the main loop."""
 
 from __future__ import annotations
 
-import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edged.capture.device import Chunker, Sampler
+from edged.capture.device import Arrivals, Sampler
 from edged.wire.clock import SECOND_NS
-from edged.wire.views import CHUNK_SAMPLES, SAMPLE_RATE_HZ
 
 
 @given(st.floats(0.5, 60), st.sampled_from([10, 25, 29.97, 50]))
@@ -24,23 +23,32 @@ def test_a_jump_begins_a_new_grid() -> None:
     assert [sampler.take(n * SECOND_NS) for n in (0, 1, 100, 101, 5, 6)] == [True] * 6
 
 
-@given(st.lists(st.integers(1, 5000), min_size=1, max_size=40))
-def test_chunks_hold_every_sample_once_in_order(lengths: list[int]) -> None:
-    chunker, at, out = Chunker(), 0, []
-    for length in lengths:
-        samples = np.arange(at, at + length, dtype=np.float32)
-        out += list(chunker.add(at * SECOND_NS // SAMPLE_RATE_HZ, samples))
-        at += length
-    joined = np.concatenate([samples for _, samples in out]) if out else np.zeros(0)
-    assert (joined == np.arange(len(joined))).all()
-    assert at - len(joined) < CHUNK_SAMPLES
-    for stamp, samples in out:
-        assert abs(stamp - int(samples[0]) * SECOND_NS // SAMPLE_RATE_HZ) <= 100_000
+def test_a_higher_rate_takes_effect_with_the_next_picture() -> None:
+    sampler = Sampler(1.0)
+    stamps = [n * SECOND_NS // 25 for n in range(100)]
+    taken = []
+    for number, stamp in enumerate(stamps):
+        if number == 30:
+            sampler.at(25.0)
+        if number == 60:
+            sampler.at(1.0)
+        taken += [number] if sampler.take(stamp) else []
+    assert taken == [0, 25, *range(30, 60), 60, 85]
 
 
-def test_a_gap_begins_anew() -> None:
-    chunker = Chunker()
-    assert list(chunker.add(0, np.zeros(1000, np.float32))) == []
-    ((stamp, samples),) = chunker.add(SECOND_NS, np.ones(CHUNK_SAMPLES, np.float32))
-    assert stamp == SECOND_NS
-    assert (samples == 1).all()
+def test_what_arrives_is_bounded() -> None:
+    arrivals: Arrivals[int] = Arrivals(2)
+    assert arrivals.offer(1)
+    assert arrivals.put(2)
+    assert not arrivals.offer(3)
+    assert not arrivals.put(3, until_s=0.01)
+    assert [arrivals.get(), arrivals.get(), arrivals.get()] == [1, 2, None]
+
+
+def test_a_failure_comes_after_what_came_before_it() -> None:
+    arrivals: Arrivals[int] = Arrivals(2)
+    arrivals.offer(1)
+    arrivals.fail(OSError("unplugged"))
+    assert arrivals.get() == 1
+    with pytest.raises(OSError, match="unplugged"):
+        arrivals.get()

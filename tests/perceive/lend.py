@@ -9,14 +9,15 @@ from typing import Any
 import av
 import numpy as np
 
-from edged.capture.device import Chunker
+from edged.capture.device import Sound
+from edged.capture.listening import Chunks
 from edged.capture.scaler import Scaler
 from edged.perceive.cards import Card, Model, load_card, open_model
 from edged.wire.channel import Channel
 from edged.wire.feed import FeedReader, FeedWriter
 from edged.wire.pool import Array, Lease, Pool, Samples, layout
 from edged.wire.records import Descriptor, Detection, Modality
-from edged.wire.views import CHUNK_NS, CHUNK_SAMPLES, SAMPLE_RATE_HZ, SOUND, PictureView
+from edged.wire.views import CHUNK_NS, CHUNK_SAMPLES, SOUND, PictureView
 
 SLOTS = 4
 
@@ -133,11 +134,12 @@ def read_picture(path: Path) -> av.VideoFrame:
 
 def read_sound(path: Path) -> Iterator[tuple[int, Samples]]:
     """The chunks of a file's sound: the stamp of the first sample, and the samples."""
-    chunker, resampler = Chunker(), av.AudioResampler("flt", "mono", SAMPLE_RATE_HZ)
-    at = 0
+    chunks, at = Chunks(), 0
     with av.open(str(path)) as container:
+        rate_hz = container.streams.audio[0].rate
+        resampler = av.AudioResampler("flt", "mono", rate_hz)
         for frame in [*container.decode(audio=0), None]:
             for part in resampler.resample(frame):
                 samples = part.to_ndarray()[0]
-                yield from chunker.add(at * 1_000_000_000 // SAMPLE_RATE_HZ, samples)
+                yield from chunks.add(Sound("", at * 1_000_000_000 // rate_hz, samples, rate_hz))
                 at += len(samples)

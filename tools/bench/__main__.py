@@ -17,7 +17,7 @@ from tools.bench import ROOT
 from tools.bench.measure import Machine, Unmeasurable
 from tools.bench.report import Report
 
-NAMES = ("dispatch", "throughput", "latency", "start")
+NAMES = ("dispatch", "throughput", "latency", "start", "capture", "motion", "idle", "sources", "io")
 
 
 def main() -> int:

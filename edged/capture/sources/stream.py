@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import re
+import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
-from edged.capture.device import Chunk, Chunker, Frame, Sampler, Timing
-from edged.config.fields import Source
+from edged.capture.device import Arrivals, Encoded, Frame, Item, Sound, Timing
+from edged.capture.pictures import Pictures
+from edged.capture.timebase import JUMP_NS, TimeBase
+from edged.config.fields import LocalPath
+from edged.config.source import Source
 from edged.errors import SourceError
 from edged.wire.clock import SECOND_NS, now_ns
-from edged.wire.views import CHUNK_NS, SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
     import av.container
@@ -32,10 +38,15 @@ PROTOCOLS = {
 }
 OPEN_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 5.0
+WAITING = 2000
+"""Packets between the thread that reads and the main loop: some twenty seconds of picture and sound."""
+BEHIND_NS = SECOND_NS
+"""A live packet that has waited for so long is not decoded; the next key frame is."""
 MAX_BAD_PACKETS = 250
 """So many packets in a row that can't be decoded are the end of a stream."""
-JUMP_NS = 2 * SECOND_NS
-SLACK_NS = SECOND_NS
+NO_TIMESTAMPS = 0x80
+"""Of a format's flags (avformat.h): the demuxer invents stamps; what comes is stamped at its arrival."""
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def _address(url: str, info: ValidationInfo) -> str:
@@ -57,7 +68,12 @@ class Config(Source):
 
     kind: Literal["stream"]
     url: Annotated[str, Field(min_length=1), AfterValidator(_address)]
-    """A file's path (relative to the configuration), or an http, https, rtsp or rtsps URL."""
+    """A file's path (relative to the configuration), or an http, https, rtsp or rtsps URL. `${NAME}` in
+    the URL stands for an environment variable."""
+    username: str | None = None
+    """The user at the camera; in the URL it would be read by whoever reads the configuration."""
+    password_file: LocalPath | None = None
+    """A file that holds the password alone; it is read at each connection."""
     loop: bool = False
     """Begin a file again when it ends."""
     transport: Literal["tcp", "udp"] = "tcp"
@@ -73,6 +89,16 @@ class Config(Source):
         """Files end."""
         return "://" not in self.url and not self.url.startswith("/dev/")
 
+    @model_validator(mode="after")
+    def _one_user(self) -> Config:
+        if self.password_file and not self.username:
+            raise ValueError("password_file needs a username")
+        if self.username and "://" not in self.url:
+            raise ValueError("a file has no username")
+        if self.username and "@" in urlsplit(self.url).netloc:
+            raise ValueError("name the user either in the URL or by 'username'")
+        return self
+
 
 def redact(url: str) -> str:
     """The URL without user and password, for messages."""
@@ -80,6 +106,35 @@ def redact(url: str) -> str:
     if "://" not in url or "@" not in parts.netloc:
         return url
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def address(config: Config) -> str:
+    """The URL with the variables and the user put in: for FFmpeg's eyes only.
+
+    Raises:
+        SourceError: a variable is not set, or the password can't be read.
+    """
+
+    def value(found: re.Match[str]) -> str:
+        if (text := os.environ.get(found[1])) is None:
+            message = f"{redact(config.url)}: the environment variable {found[1]} is not set"
+            raise SourceError(message, permanent=True)
+        return quote(text, safe="")
+
+    if "://" not in config.url:
+        return config.url
+    url = VARIABLE.sub(value, config.url)
+    if not config.username:
+        return url
+    user = quote(config.username, safe="")
+    if config.password_file:
+        try:
+            password = Path(config.password_file).read_text("utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SourceError(f"{config.password_file}: can't be read: {_reason(error)}") from error
+        user += ":" + quote(password, safe="")
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{user}@{parts.netloc}"))
 
 
 def open(sources: Mapping[str, Config], timing: Timing) -> Stream:  # noqa: A001
@@ -90,7 +145,13 @@ def open(sources: Mapping[str, Config], timing: Timing) -> Stream:  # noqa: A001
     """
     import av
 
+    # PyAV 19 has no such argument; before it, a title that is no UTF-8 would be an error.
+    lenient: Any = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "ignore"}
     first = next(iter(sources.values()))
+    own = {"username", "password_file", "transport", "loop"}
+    if any(other.model_dump(include=own) != first.model_dump(include=own) for other in sources.values()):
+        message = f"{redact(first.url)}: its sources contradict each other in {', '.join(sorted(own))}"
+        raise SourceError(message, permanent=True)
     scheme = urlsplit(first.url).scheme if "://" in first.url else ""
     camera = first.url.startswith("/dev/")
     if not scheme and not camera and not Path(first.url).is_file():
@@ -100,11 +161,11 @@ def open(sources: Mapping[str, Config], timing: Timing) -> Stream:  # noqa: A001
         options["rtsp_transport"] = first.transport
     try:
         container = av.open(
-            first.url if scheme or camera else f"file:{first.url}",
+            address(first) if scheme or camera else f"file:{first.url}",
             format="video4linux2,v4l2" if camera else None,
             options={} if camera else options,
             timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S) if scheme else None,
-            metadata_errors="ignore",
+            **lenient,
         )
     except (av.FFmpegError, OSError, ValueError) as error:
         message = f"{redact(first.url)}: can't be opened: {_reason(error)}"
@@ -122,7 +183,7 @@ def _reason(error: BaseException) -> str:
 
 
 class Stream:
-    """An open container."""
+    """An open container. What is live is read in a thread of its own: a read may take seconds."""
 
     def __init__(
         self,
@@ -134,106 +195,179 @@ class Stream:
         import av
 
         self.missing: dict[str, str] = {}
+        self.lost: Counter[str] = Counter()
         self._container = container
         self._name = redact(config.url)
         self._timing = timing
         self._live = not config.finite
-        self._origin_ns = -(1 << 62)
-        self._slack_ns = 0
-        self._samplers: dict[int, list[tuple[str, Sampler]]] = {}
-        self._listeners: dict[int, list[str]] = {}
-        self._chunker = Chunker()
-        self._resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE_HZ)
+        # What came while the container was being probed is as old as the connection.
+        self._clock = TimeBase(now_ns() - timing.opened_ns + SECOND_NS)
+        self._unstamped = self._live and bool(container.format.flags & NO_TIMESTAMPS)
+        self._newest_ns: dict[int, int] = {}
+        self._rates_hz = {n: s.rate_hz.idle for n, s in sources.items() if s.modality == "video"}
+        self._watchers: dict[int, tuple[str, ...]] = {}
+        self._listeners: dict[int, tuple[str, ...]] = {}
         for name, source in sources.items():
             stream = container.streams.best(source.modality)
             if stream is None or not getattr(stream, "codec_context", None):
                 what = "picture" if source.modality == "video" else "sound"
                 self.missing[name] = f"{self._name} has no {what}"
-            elif source.modality == "video":
-                stream.codec_context.thread_count = 1
-                self._samplers.setdefault(stream.index, []).append((name, Sampler(source.rate_hz)))
-            else:
-                self._listeners.setdefault(stream.index, []).append(name)
-        if not self._samplers and not self._listeners:
+                continue
+            who = self._watchers if source.modality == "video" else self._listeners
+            who[stream.index] = (*who.get(stream.index, ()), name)
+        if not self._watchers and not self._listeners:
             raise SourceError("; ".join(self.missing.values()), permanent=config.finite)
+        self._pictures = {index: Pictures(container.streams.video[0]) for index in self._watchers}
+        self._mixers: dict[int, Any] = {}
+        # Packets outlive their container in the ring, and so have to what describes them.
+        self._copies = av.open(os.devnull, "w", format="null")
+        self._origins: dict[int, Any] = {
+            index: self._copies.add_stream_from_template(container.streams[index])
+            for index in (*self._watchers, *self._listeners)
+        }
+        self._arrivals: Arrivals[tuple[Any, int]] = Arrivals(WAITING)
+        self._closing = False
+        self._reader: threading.Thread | None = None
 
-    def read(self) -> Iterator[Frame | Chunk]:
+    def want(self, rates_hz: Mapping[str, float]) -> None:
+        """A rate that key frames alone give is served by these alone."""
+        self._rates_hz |= rates_hz
+        for index, pictures in self._pictures.items():
+            pictures.want(max(self._rates_hz[name] for name in self._watchers[index]))
+
+    def read(self) -> Iterator[Item | None]:
         """Decodes in the order of the container. Packets that can't be decoded are passed over."""
         import av
 
-        wanted = [self._container.streams[index] for index in (*self._samplers, *self._listeners)]
+        self.want({})
+        wanted = [self._container.streams[index] for index in self._origins]
+        if self._timing.start_ns and not self._live:
+            with contextlib.suppress(av.FFmpegError):  # then from its beginning, to the same place
+                self._container.seek(self._timing.start_ns // 1000)
         bad = 0
-        if self._timing.start_ns:
-            self._seek()
         try:
-            for packet in self._container.demux(wanted):
+            for arrival in self._arriving(wanted) if self._live else self._reading(wanted):
+                if arrival is None:
+                    yield None
+                    continue
+                packet, arrived_ns = arrival
                 try:
-                    decoded: list[Any] = packet.decode()
+                    yield from self._packet(packet, arrived_ns)
                     bad = 0
                 except av.FFmpegError as error:
                     bad += 1
                     if bad > MAX_BAD_PACKETS:
                         raise SourceError(f"{self._name}: {bad} packets in a row can't be decoded") from error
-                    continue
-                for frame in decoded:
-                    yield from self._frame(packet.stream.index, frame)
         except (av.FFmpegError, OSError) as error:
             raise SourceError(f"{self._name}: can't be read: {_reason(error)}") from error
         if self._live:
             raise SourceError(f"{self._name}: the stream ended")
+        if not self._newest_ns and not self._timing.start_ns:
+            raise SourceError(f"{self._name}: nothing in it can be decoded", permanent=True)
 
     def close(self) -> None:
-        """Closes the container."""
+        """Closes the container; where a read is under way, as soon as that is over."""
+        self._closing = True
+        if self._reader is None or not self._reader.is_alive():
+            self._shut()
+
+    def _shut(self) -> None:
         with contextlib.suppress(Exception):
             self._container.close()
 
-    def _seek(self) -> None:
+    def _reading(self, wanted: list[Any]) -> Iterator[tuple[Any, int]]:
+        return ((packet, 0) for packet in self._container.demux(wanted))
+
+    def _arriving(self, wanted: list[Any]) -> Iterator[tuple[Any, int] | None]:
+        self._reader = threading.Thread(target=self._demux, args=(wanted,), name="demux", daemon=True)
+        self._reader.start()
+        with contextlib.suppress(EOFError):
+            while True:
+                yield self._arrivals.get()
+
+    def _demux(self, wanted: list[Any]) -> None:
+        try:
+            for packet in self._container.demux(wanted):
+                arrival = (packet, now_ns())
+                while not self._closing and not self._arrivals.put(arrival, until_s=0.5):
+                    pass
+                if self._closing:
+                    break
+            self._arrivals.fail(EOFError())
+        except Exception as error:  # noqa: BLE001 - the main loop will raise it
+            self._arrivals.fail(error)
+        finally:
+            if self._closing:
+                self._shut()
+
+    def _packet(self, packet: Any, arrived_ns: int) -> Iterator[Item]:  # noqa: ANN401
+        index = packet.stream.index
+        names = self._watchers.get(index) or self._listeners[index]
+        stamp_ns = due_ns = 0
+        if packet.size and (packet.pts is not None or self._unstamped):
+            media_ns = arrived_ns if self._unstamped else _ns(packet.pts, packet.time_base)
+            if self._live:
+                stamp_ns = due_ns = self._clock.stamp_ns(index, media_ns, arrived_ns)
+            else:
+                stamp_ns, due_ns = self._timing.stamp_ns(media_ns), self._timing.due_ns(media_ns)
+            # Between the key frame that was sought and where to begin, nothing is handed on.
+            if self._live or not self._timing.start_ns or media_ns >= self._timing.start_ns:
+                yield Encoded(names, packet, stamp_ns, self._origins[index], due_ns)
+        if index in self._listeners:
+            for frame in packet.decode():
+                yield from self._sound(index, frame, packet, stamp_ns)
+            return
+        late_ns = now_ns() - max(arrived_ns, due_ns) if self._live and arrived_ns else 0
+        if late_ns > BEHIND_NS and not packet.is_keyframe:
+            self._pictures[index].lose()
+            self.lost["behind"] += 1
+            return
+        for picture in self._pictures[index].decode(packet):
+            at_ns = self._when(picture, packet, stamp_ns)
+            if at_ns is not None and self._goes_on(index, at_ns):
+                due_ns = at_ns if self._live else self._timing.due_ns(at_ns - self._timing.stamp_ns(0))
+                for name in names:
+                    yield Frame(name, at_ns, picture, due_ns)
+
+    def _sound(self, index: int, frame: Any, packet: Any, packet_ns: int) -> Iterator[Item]:  # noqa: ANN401
         import av
 
-        with contextlib.suppress(av.FFmpegError):  # then from its beginning, to the same place
-            self._container.seek(self._timing.start_ns // 1000)
-
-    def _frame(self, index: int, frame: Any) -> Iterator[Frame | Chunk]:  # noqa: ANN401
-        if frame.pts is None or frame.time_base is None:
+        at_ns = self._when(frame, packet, packet_ns)
+        if at_ns is None or not self._goes_on(index, at_ns):
             return
-        media_ns = self._media_ns(frame.pts, frame.time_base)
-        if media_ns < self._timing.start_ns:
-            return  # between the key frame that was sought and where to begin
-        if index in self._samplers:
-            stamp_ns, due_ns = (
-                self._timing.stamp_ns(media_ns),
-                self._timing.due_ns(media_ns) if not self._live else 0,
-            )
-            for name, sampler in self._samplers[index]:
-                if sampler.take(stamp_ns):
-                    yield Frame(name, stamp_ns, frame, due_ns)
-            return
-        for part in self._resampler.resample(frame):
-            if part.pts is None or part.time_base is None:
-                continue
-            stamp_ns = self._timing.stamp_ns(self._media_ns(part.pts, part.time_base))
-            for start_ns, samples in self._chunker.add(stamp_ns, part.to_ndarray()[0]):
-                end_ns = start_ns - self._timing.stamp_ns(0) + CHUNK_NS
-                for name in self._listeners[index]:
-                    yield Chunk(name, start_ns, samples, self._timing.due_ns(end_ns))
+        form, rate_hz = (frame.format.name, frame.layout.name, frame.sample_rate), frame.sample_rate
+        known = self._mixers.get(index)
+        if known is None or known[0] != form:
+            known = self._mixers[index] = form, av.AudioResampler("flt", "mono", rate_hz)
+        for part in known[1].resample(frame):
+            samples = part.to_ndarray()[0]
+            end_ns = at_ns - self._timing.stamp_ns(0) + len(samples) * SECOND_NS // rate_hz
+            due_ns = at_ns if self._live else self._timing.due_ns(end_ns)
+            for name in self._listeners[index]:
+                yield Sound(name, at_ns, samples, rate_hz, due_ns)
 
-    def _media_ns(self, pts: int, time_base: Any) -> int:  # noqa: ANN401
-        """Nanoseconds since the opening.
-
-        A file counts from its own zero, so picture and sound keep their distance. A live stream is
-        pinned to its arrival. What arrives before it can have been taken moves the pin, by `SLACK_NS` in
-        all: the first packet may have been late. A server that goes on sending faster than real time (a
-        film over HTTP) is read at the film's speed instead. A jump pins it anew.
-        """
-        raw_ns = int(pts * time_base.numerator * SECOND_NS // time_base.denominator)
+    def _when(self, frame: Any, packet: Any, packet_ns: int) -> int | None:  # noqa: ANN401
+        """The stamp of what was decoded; None where there is no telling."""
+        if self._unstamped:
+            return packet_ns
+        if frame.pts is None:
+            return None
         if not self._live:
-            return raw_ns
-        arrived_ns = now_ns() - self._timing.opened_ns
-        early_ns = raw_ns - self._origin_ns - arrived_ns
-        if abs(early_ns) > JUMP_NS:
-            self._origin_ns, self._slack_ns = raw_ns - arrived_ns, SLACK_NS
-        elif early_ns > 0:
-            shift_ns = min(early_ns, self._slack_ns)
-            self._origin_ns += shift_ns
-            self._slack_ns -= shift_ns
-        return raw_ns - self._origin_ns
+            return self._timing.stamp_ns(_ns(frame.pts, packet.time_base))
+        # What the decoder held back came with an earlier packet; not before a jump, though.
+        earlier_ns = _ns(packet.pts - frame.pts, packet.time_base) if packet.pts is not None else 0
+        return packet_ns - earlier_ns if packet_ns and abs(earlier_ns) < JUMP_NS else None
+
+    def _goes_on(self, index: int, at_ns: int) -> bool:
+        """Stamps of one track never run backwards, and begin where reading is to begin."""
+        if not self._live and at_ns < self._timing.stamp_ns(self._timing.start_ns):
+            return False
+        if at_ns <= self._newest_ns.get(index, -1):
+            self.lost["backwards"] += 1
+            return False
+        self._newest_ns[index] = at_ns
+        return True
+
+
+def _ns(pts: int, time_base: Any) -> int:  # noqa: ANN401
+    return int(pts * time_base.numerator * SECOND_NS // time_base.denominator)

@@ -7,6 +7,7 @@ of a period that repeats. Picture and sound of one scene run on one clock.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from edged.capture.device import Bytes, Chunk, Frame, Timing, plane
-from edged.config.fields import LocalPath, Name, Source
+from edged.capture.device import Bytes, Frame, Item, Sound, Timing, plane
+from edged.config.fields import LocalPath, Name
+from edged.config.source import Source
 from edged.errors import SourceError
 from edged.wire.clock import SECOND_NS
 from edged.wire.pool import Samples
@@ -87,11 +89,13 @@ class Scene:
     def __init__(self, sources: Mapping[str, Config], timing: Timing) -> None:
         self.missing: dict[str, str] = {}
         self._config = config = next(iter(sources.values()))
-        own = {"modality", "rate_hz", "slots"}
+        own = set(Source.model_fields)
         if any(other.model_dump(exclude=own) != config.model_dump(exclude=own) for other in sources.values()):
             raise SourceError(f"the sources of scene '{config.scene}' contradict each other", permanent=True)
         self._timing = timing
-        self._cameras = {n: s.rate_hz for n, s in sources.items() if s.modality == "video"}
+        self.lost: Counter[str] = Counter()
+        # As a camera does, it gives all its pictures all the time.
+        self._cameras = {n: s.rate_hz.active for n, s in sources.items() if s.modality == "video"}
         self._microphones = [n for n, s in sources.items() if s.modality == "audio"]
         random = np.random.default_rng(config.seed)
         if self._cameras:
@@ -99,8 +103,11 @@ class Scene:
         if self._microphones:
             self._sound = _sound(config, random)
 
-    def read(self) -> Iterator[Frame | Chunk]:
-        """Frames and chunks in the order of time."""
+    def want(self, rates_hz: Mapping[str, float]) -> None:
+        """There is nothing to be saved."""
+
+    def read(self) -> Iterator[Item | None]:
+        """Frames and sound in the order of time."""
         end_ns = round(self._config.seconds * SECOND_NS) if self._config.seconds else None
         begin_s = self._timing.start_ns / SECOND_NS
         counts = {name: math.ceil(begin_s * rate) for name, rate in self._cameras.items()}
@@ -121,7 +128,8 @@ class Scene:
             else:
                 start = (counts[name] - 1) * CHUNK_SAMPLES
                 samples = self._sound.take(range(start, start + CHUNK_SAMPLES), mode="wrap")
-                yield Chunk(name, self._timing.stamp_ns(media_ns - CHUNK_NS), samples, due_ns)
+                stamp_ns = self._timing.stamp_ns(media_ns - CHUNK_NS)
+                yield Sound(name, stamp_ns, samples, SAMPLE_RATE_HZ, due_ns)
 
     def close(self) -> None:
         """Nothing to give back."""
