@@ -53,6 +53,8 @@ TICK_S = 0.25
 REPORT_S = 10.0
 LATENESS_NS = 2 * SECOND_NS
 """An evidence that has not been heard of for so long is no longer waited for."""
+LATE_S = 5.0
+"""An event may be so much older than the wish for a clip of it."""
 STOP_S = 0.7
 """For the workers to end by themselves; then they are killed. A stop takes 2 s at most in all."""
 FLUSH_S = 0.6
@@ -206,7 +208,7 @@ class Daemon:
         captures = {}
         for (kind, _), sources in groups.items():
             name = next(iter(sources))
-            stalled_s = min(source.stalled_after_s for source in sources.values())
+            stalled_s = max(2.0, min(source.stalled_after_s for source in sources.values()))
             worker = Worker(name, "edged.capture.worker", self, stalled_s)
             captures[name] = _Capture(name, kind, sources, worker, views=bool(read & sources.keys()))
         return captures
@@ -384,7 +386,7 @@ class Daemon:
             folder=str(folder),
             tape=tape is not None,
             start_ns=self._begun_ns,
-            before_s=max((record.before_s for record in records), default=0.0),
+            before_s=max((record.before_s + LATE_S for record in records), default=0.0),
             ring_bytes=int(clips.ring_bytes),
             max_bytes=int(clips.max_bytes),
             max_age_s=clips.max_age_s,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from edged.wire.clock import SECOND_NS
@@ -67,7 +68,9 @@ class Pictures:
         elif not self._keys_are_enough() or self._since_key_ns(packet) * self._wanted_hz > SECOND_NS * LATE:
             self._resting = False
             for earlier in self._group[:-1]:
-                self._context.decode(earlier)
+                # Parameter sets alone are an error to it, and what is damaged is passed over, as always.
+                with contextlib.suppress(ValueError, OSError):
+                    self._context.decode(earlier)
             return self._new(self._context.decode(packet))
         return []
 
@@ -79,8 +82,12 @@ class Pictures:
         return pictures
 
     def _key(self, packet: av.Packet[Any]) -> list[av.VideoFrame]:
-        self._interval_ns = self._since_key_ns(packet) or None
-        self._group = [packet]
+        since_ns = self._since_key_ns(packet)
+        if since_ns or not self._group or self._lost:
+            self._interval_ns = since_ns or None
+            self._group = []
+        # Else it is the rest of a key frame: RTSP sends parameter sets as packets of their own.
+        self._group.append(packet)
         self._lost = False
         if not self._keys_are_enough():
             self._resting = False

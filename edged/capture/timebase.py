@@ -123,6 +123,13 @@ class TimeBase:
         self._tracks: dict[int, _Track] = {}
         self._newest: _Epoch | None = None
 
+    def prime(self, track: int, media_ns: int, arrived_ns: int) -> None:
+        """Of what came first, and is to be stamped later: how late it was."""
+        if track not in self._tracks:
+            epoch = self._join(track, media_ns, arrived_ns)
+            self._tracks[track] = _Track(epoch, media_ns, arrived_ns)
+        self._tracks[track].epoch.delay_ns(track, arrived_ns, arrived_ns - media_ns)
+
     def stamp_ns(self, track: int, media_ns: int, arrived_ns: int) -> int:
         """When what has the media time `media_ns` was taken, given that it arrived at `arrived_ns`
         (monotonic). A stamp that lies in the future was sent faster than real time, or the first

@@ -24,18 +24,27 @@ FLASHES_S = (6, 14)
 
 
 def flash_and_beep(
-    path: Path, seconds: int = 20, fps: int = 25, *, picture: bool = True, sound: bool = True
+    path: Path,
+    seconds: int = 20,
+    fps: int = 25,
+    *,
+    picture: bool = True,
+    sound: bool = True,
+    flashes_s: tuple[int, ...] = FLASHES_S,
+    b_frames: int = 2,
 ) -> Path:
-    """A film that is white, and beeps, for a second twice; its key frames are a second apart."""
+    """A film that is white, and beeps, for a second now and then; its key frames are a second apart."""
     with av.open(str(path), "w") as container:
         video: Any = (
-            container.add_stream("libx264", fps, options={"bf": "2", "g": str(fps)}) if picture else None
+            container.add_stream("libx264", fps, options={"bf": str(b_frames), "g": str(fps)})
+            if picture
+            else None
         )
         audio: Any = container.add_stream("aac", 48_000, layout="mono") if sound else None
         if video:
             video.width, video.height, video.pix_fmt = 160, 120, "yuv420p"
         for second in range(seconds):
-            on = second in FLASHES_S
+            on = second in flashes_s
             for count in range(second * fps, (second + 1) * fps) if video else ():
                 frame = av.VideoFrame.from_ndarray(np.full((120, 160, 3), 255 * on, np.uint8), "rgb24")
                 frame.pts, frame.time_base = count, Fraction(1, fps)

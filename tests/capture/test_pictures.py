@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -108,6 +109,47 @@ def test_without_the_group_pictures_would_be_wrong(data: Path) -> None:
 def test_key_frames_that_come_too_seldom_are_not_enough() -> None:
     found = list(decoded(film(0, group=50), lambda _, pictures: pictures.want(1.0)))
     assert len(found) == 8 * FPS
+
+
+def test_parameter_sets_in_packets_of_their_own() -> None:
+    """As RTSP brings them: the key frame comes in two packets of one presentation time."""
+    truth = whole(film(0))
+    with av.open(film(0)) as container:
+        stream = container.streams.video[0]
+        extra = stream.codec_context.extradata
+        assert extra
+        packets: list[av.Packet[Any]] = []
+        for packet in container.demux(stream):
+            if packet.is_keyframe and packet.size:
+                packets.append(parameter_sets(extra, packet))
+            packets.append(packet)
+        pictures = Pictures(stream)
+        found = []
+        for number, packet in enumerate(packets):
+            pictures.want(25.0 if 120 <= number < 160 else 1.0)
+            found += [
+                (one.pts or 0, one.to_ndarray(format="gray"), number) for one in pictures.decode(packet)
+            ]
+    for pts, luma, _ in found:
+        assert (luma == truth[pts]).all()
+    stamps = [pts for pts, _, _ in found]
+    assert stamps == sorted(set(stamps))
+    assert sum(GROUP * 2 + 4 <= number < 120 for _, _, number in found) == 3, "it rests"
+    assert sum(120 <= number < 160 for _, _, number in found) >= 38
+
+
+def parameter_sets(extra: bytes, like: av.Packet[Any]) -> av.Packet[Any]:
+    """Those of an `avcC` box (ISO/IEC 14496-15, 5.3.3.1), as a packet of their own."""
+    at, units = 6, b""
+    for count in (extra[5] & 31, 1):
+        for _ in range(count):
+            length = int.from_bytes(extra[at : at + 2], "big")
+            units += length.to_bytes(4, "big") + extra[at + 2 : at + 2 + length]
+            at += 2 + length
+        at += 1
+    made: av.Packet[Any] = av.Packet(units)
+    made.pts, made.dts, made.time_base, made.is_keyframe = like.pts, like.dts, like.time_base, True
+    return made
 
 
 def test_when_key_frames_stop_coming_the_others_are_decoded() -> None:

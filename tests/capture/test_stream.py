@@ -218,12 +218,12 @@ def test_picture_and_sound_over_http(tmp_path: Path) -> None:
                 _collect(device, items)
             device.close()
             assert {item.source for item in items} == {"cam", "mic"}
-            # The first second may be lost to finding the stream's clock.
             blocks = [item for item in items if isinstance(item, Sound)]
-            assert sum(len(block.samples) for block in blocks) >= 2.9 * 48_000
+            assert sum(len(block.samples) for block in blocks) >= 3.9 * 48_000
             steps = np.diff([block.stamp_ns for block in blocks])[-20:]
             assert np.abs(steps - 1024 * SECOND_NS // 48_000).max() <= 1_000_000
-            assert all(item.stamp_ns >= timing.opened_ns for item in items)
+            # A live server may have kept a second for us; this one has all.
+            assert all(item.stamp_ns >= timing.opened_ns - 1.1 * SECOND_NS for item in items)
             with pytest.raises(SourceError, match=f"{url}x: can't be opened"):
                 stream.open({"cam": config(f"{url}x")}, timing)
         finally:

@@ -124,3 +124,13 @@ def test_what_is_sent_faster_than_real_time_waits() -> None:
     assert (np.diff(stamps)[300:] == FRAME_NS).all() or np.abs(
         np.diff(stamps)[300:] - FRAME_NS
     ).max() < 0.1 * MS
+
+
+def test_a_burst_at_the_beginning_is_as_old_as_it_is() -> None:
+    """What was taken while the connection was probed comes at once, a second late."""
+    base = TimeBase(slack_ns=3 * SECOND_NS)
+    arrivals = [(n * FRAME_NS, max(SECOND_NS, n * FRAME_NS + 5 * MS)) for n in range(35)]
+    for media_ns, arrived_ns in arrivals:
+        base.prime(VIDEO, media_ns, arrived_ns)
+    stamps = [base.stamp_ns(VIDEO, media_ns, arrived_ns) for media_ns, arrived_ns in arrivals]
+    assert stamps == [media_ns + 5 * MS for media_ns, _ in arrivals]

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from edged.capture.device import Arrivals, Encoded, Frame, Item, Sound, Timing
-from edged.capture.pictures import Pictures
+from edged.capture.pictures import MAX_PIXELS, Pictures
 from edged.capture.timebase import JUMP_NS, TimeBase
 from edged.config.fields import LocalPath
 from edged.config.source import Source
@@ -38,6 +38,11 @@ PROTOCOLS = {
 }
 OPEN_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 5.0
+PROBE_S = 1
+"""What has not shown itself after so long is not there."""
+SETTLE_NS = SECOND_NS // 4
+"""What came while the connection was probed comes all at once: its stamps wait for so long, until what
+was in time tells how late it was."""
 WAITING = 2000
 """Packets between the thread that reads and the main loop: some twenty seconds of picture and sound."""
 BEHIND_NS = SECOND_NS
@@ -156,7 +161,11 @@ def open(sources: Mapping[str, Config], timing: Timing) -> Stream:  # noqa: A001
     camera = first.url.startswith("/dev/")
     if not scheme and not camera and not Path(first.url).is_file():
         raise SourceError(f"{first.url}: there is no such file", permanent=True)
-    options = {"protocol_whitelist": PROTOCOLS[scheme]}
+    # While FFmpeg looks for what is in it, it decodes pictures, too.
+    options = {"protocol_whitelist": PROTOCOLS[scheme], "max_pixels": str(MAX_PIXELS)}
+    if scheme:
+        # FFmpeg would wait for up to five seconds, mostly to guess a frame rate that nobody asks for.
+        options |= {"analyzeduration": str(PROBE_S * 1_000_000), "fpsprobesize": "0"}
     if scheme.startswith("rtsp"):
         options["rtsp_transport"] = first.transport
     try:
@@ -172,13 +181,15 @@ def open(sources: Mapping[str, Config], timing: Timing) -> Stream:  # noqa: A001
         raise SourceError(message, permanent=first.finite) from error
     try:
         return Stream(sources, container, first, timing)
-    except SourceError:
+    except BaseException:
         container.close()
         raise
 
 
 def _reason(error: BaseException) -> str:
     # Not str(error): FFmpeg puts the URL into it, with user and password.
+    if type(error).__name__ == "ExitError":  # PyAV broke the call off
+        return "nothing came in time"
     return str(getattr(error, "strerror", None) or type(error).__name__)
 
 
@@ -276,18 +287,47 @@ class Stream:
             self._container.close()
 
     def _reading(self, wanted: list[Any]) -> Iterator[tuple[Any, int]]:
-        return ((packet, 0) for packet in self._container.demux(wanted))
+        return ((packet, 0) for packet in self._packets(wanted))
 
     def _arriving(self, wanted: list[Any]) -> Iterator[tuple[Any, int] | None]:
         self._reader = threading.Thread(target=self._demux, args=(wanted,), name="demux", daemon=True)
         self._reader.start()
+        first: list[tuple[Any, int]] = []
+        failure: Exception | None = None
+        try:
+            while not first or first[-1][1] - first[0][1] < SETTLE_NS:
+                if arrival := self._arrivals.get():
+                    first.append(arrival)
+                yield None
+        except Exception as error:  # noqa: BLE001 - raised again behind what came before it
+            failure = error
+        for packet, arrived_ns in first:
+            if packet.pts is not None:
+                self._clock.prime(packet.stream.index, _ns(packet.pts, packet.time_base), arrived_ns)
+        yield from first
         with contextlib.suppress(EOFError):
+            if failure:
+                raise failure
             while True:
                 yield self._arrivals.get()
 
+    def _packets(self, wanted: list[Any]) -> Iterator[Any]:
+        packets = self._container.demux(wanted)
+        while True:
+            begun_ns = now_ns()
+            try:
+                packet = next(packets)
+            except (StopIteration, IndexError):
+                # PyAV looks for tracks that have appeared since the opening when it comes to the end.
+                return
+            if self._live and packet.size and now_ns() - begun_ns >= READ_TIMEOUT_S * SECOND_NS:
+                # A call that is broken off brings what a parser had kept.
+                raise SourceError(f"{self._name}: nothing has come for {READ_TIMEOUT_S:.0f} s")
+            yield packet
+
     def _demux(self, wanted: list[Any]) -> None:
         try:
-            for packet in self._container.demux(wanted):
+            for packet in self._packets(wanted):
                 arrival = (packet, now_ns())
                 while not self._closing and not self._arrivals.put(arrival, until_s=0.5):
                     pass
