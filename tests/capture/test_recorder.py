@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from edged.capture import mux, recorder
+from edged.capture import mux, writing
 from edged.capture.device import Encoded, Frame, Sound
 from edged.capture.recorder import Recorder
 from edged.capture.ring import Piece
@@ -469,8 +469,8 @@ class SlowMuxer(mux.Muxer):
 def test_a_disk_that_is_too_slow_costs_the_clip(
     tmp_path: Path, film: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder, "Muxer", SlowMuxer)
-    monkeypatch.setattr(recorder, "QUEUE_BYTES", 100_000)
+    monkeypatch.setattr(writing, "Muxer", SlowMuxer)
+    monkeypatch.setattr(writing, "QUEUE_BYTES", 100_000)
     rec = Recording(tmp_path)
     begun = time.monotonic()
     rec.wish(0, 19)
