@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # What the tests run beside edged itself. A test whose program is missing is skipped and says so.
-PACKAGES := mosquitto
+PACKAGES := mosquitto ffmpeg gcc libc6-dev gir1.2-gst-rtsp-server-1.0 python3-gi \
+	libportaudio2 libasound2-plugins pulseaudio pulseaudio-utils
 
 .PHONY: help venv demo test test-long check format wheel wheels bench packages clean
 
@@ -46,7 +47,7 @@ wheels: wheel ## whether every dependency has wheels for all platforms (pip's dr
 	$(BIN)/python -m tools.wheels dist
 
 bench: venv packages ## every benchmark, one after the other
-	@for name in dispatch throughput latency start; do $(BIN)/python -m tools.bench $$name || exit 1; done
+	@for name in dispatch throughput latency start capture motion idle sources io; do $(BIN)/python -m tools.bench $$name || exit 1; done
 
 packages:
 	@missing=$$(for one in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$one 2>/dev/null \

@@ -303,7 +303,8 @@ class Daemon:
 
     def _rates_changed(self, rates: RateState) -> None:
         source = self._sources[rates.source]
-        log.info("source %s: %g Hz (%s)", rates.source, rates.rate_hz, rates.cause)
+        level = logging.INFO if rates.rate_hz != source.rates.rate_hz else logging.DEBUG
+        log.log(level, "source %s: %g Hz (%s)", rates.source, rates.rate_hz, rates.cause)
         source.rates = rates
         self._fusion.rates_hz[rates.source] = rates.rate_hz
         now = now_ns()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -122,13 +122,14 @@ class Arrivals(Generic[T]):
         return True
 
     def fail(self, error: BaseException) -> None:
-        """The last that comes: `get` will raise it."""
+        """The last that comes: `get` will raise it. Where there is no room, the oldest item makes it."""
         while True:
             try:
                 self._queue.put_nowait(error)
                 return
             except queue.Full:
-                time.sleep(TICK_S)  # the main loop will make room, or has gone with the process
+                with contextlib.suppress(queue.Empty):
+                    self._queue.get_nowait()
 
     def get(self) -> T | None:
         """The next item; None when none came for `TICK_S`."""

@@ -209,7 +209,8 @@ def test_without_any_device(sound: Pulse, tmp_path: Path) -> None:
 
 def test_without_portaudio(tmp_path: Path) -> None:
     (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')\n")
-    with hearing(5, {"PYTHONPATH": str(tmp_path)}) as hearer:
+    paths = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with hearing(5, {"PYTHONPATH": paths}) as hearer:
         hearer.to_the_end()
     assert hearer.heard == [{"error": "PortAudio is missing: apt install libportaudio2", "permanent": True}]
 

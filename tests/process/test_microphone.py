@@ -103,3 +103,36 @@ def test_speech_is_found_when_it_was_played(
         lacking_s = last_s - first_s - (newest - first) * CHUNK_NS / SECOND_NS
         assert abs(lacking_s) < 1.0 + 0.1 * gaps, "counts are told each half second"
     assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_a_microphone_that_stands_still_or_is_unplugged_comes_back(
+    tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "live.yaml"
+    file.write_text(
+        f"{{sources: {{mic: {{kind: mic}}}}, mqtt: {{url: '{broker.url}'}}, state_dir: {tmp_path}}}"
+    )
+    with pulse() as sound, listening(broker.url) as listener:
+        for name, value in sound.env.items():
+            monkeypatch.setenv(name, value)
+
+        def told(state: str) -> bool:
+            return listener.wait(lambda: listener.last("/source/mic").get("state") == state, 40)
+
+        with running("run", file, log=tmp_path / "log") as daemon:
+            assert told("running")
+            sound.freeze()
+            assert told("stalled")
+            sound.thaw()
+            assert told("running")
+            sound.kill()
+            assert told("reconnecting")
+            assert "microphone 'default': " in listener.last("/source/mic")["reason"]
+            sound.start()
+            assert told("running")
+            delivered = listener.last("/source/mic")["delivered"]
+            assert listener.wait(lambda: listener.last("/source/mic")["delivered"] > delivered + 10, 30)
+            sound.freeze()
+            assert told("stalled")
+            assert daemon.stop() < 2, "PortAudio may hang: nobody waits for it"
+        assert "Traceback" not in (tmp_path / "log").read_text()

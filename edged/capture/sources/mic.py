@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 from typing_extensions import Self
@@ -266,10 +267,8 @@ class Input:
 
 def heard(samples: Samples, config: Config) -> Samples:
     """One source's part of what the device gives, float32: [frames] of [frames, channels]."""
-    if config.channel is not None:
-        return samples[:, config.channel - 1]
-    if config.channels == 1:
-        return samples[:, 0]
+    if config.channel is not None or config.channels == 1:
+        return np.ascontiguousarray(samples[:, (config.channel or 1) - 1])
     mean: Samples = samples[:, : config.channels].mean(axis=1)
     return mean
 
