@@ -222,6 +222,9 @@ class Recorder:
 
     def close(self) -> None:
         """Finishes what is open, as far as the disk can in half a second."""
+        for source, (encoder, keeper) in self._microphones.items():
+            for stamp_ns, samples, kept_hz in keeper.end():
+                self._encode(source, partial(encoder.add, stamp_ns, samples, kept_hz))
         for clip in list(self._clips):
             self._end(clip, "recording was stopped")
         for tape in self._tapes.values():

@@ -466,6 +466,7 @@ class SlowMuxer(mux.Muxer):
         super().write(one)
 
 
+@pytest.mark.long
 def test_a_disk_that_is_too_slow_costs_the_clip(
     tmp_path: Path, film: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

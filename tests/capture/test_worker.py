@@ -57,7 +57,7 @@ def test_a_raise_takes_effect_with_the_next_picture_and_lapses() -> None:
     source = SCENE | {"rate_hz": {"idle": 1, "active": 20}}
     with Capturing({"cam": source}, view=VIEW) as capturing:
         came, rates, asked_ns = [], [], 0
-        for item, at_ns in capturing.coming(9):
+        for item, at_ns in capturing.coming(6):
             if isinstance(item, Lease):
                 came.append((at_ns, item.descriptor.duration_ns))
                 if len(came) == 3:

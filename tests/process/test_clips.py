@@ -72,7 +72,7 @@ def written(folder: Path, suffix: str) -> list[Path]:
     return sorted((folder / "state/clips").rglob(f"*{suffix}"))
 
 
-@pytest.mark.parametrize("scheme", ["http", "rtsp"])
+@pytest.mark.parametrize("scheme", ["http", pytest.param("rtsp", marks=pytest.mark.long)])
 def test_a_clip_of_ten_seconds_before_and_five_after(
     scheme: str, film: Path, broker: Broker, tmp_path: Path
 ) -> None:
@@ -137,7 +137,8 @@ def test_a_clip_is_whole_or_absent(number: int, film: Path, broker: Broker, tmp_
     assert {path.name.partition(".")[0] for path in written(tmp_path, ".json")} <= clips
 
 
-def test_nothing_is_recorded_unless_a_rule_says_so(film: Path, broker: Broker, tmp_path: Path) -> None:
+def test_nothing_is_recorded_unless_a_rule_says_so(broker: Broker, tmp_path: Path) -> None:
+    film = flash_and_beep(tmp_path / "film.mp4", 8, flashes_s=(2,), b_frames=0)
     file = tmp_path / "yard.yaml"
     with http_stub() as stub, listening(broker.url) as listener:
         stub.answers["/live.ts"] = Answer(live_ts(film))

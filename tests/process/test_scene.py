@@ -77,12 +77,6 @@ def test_the_scene_over_mqtt(data: Path, broker: Broker, truth: Json) -> None:
     check_form(received)
 
 
-def test_three_replays_agree(data: Path) -> None:
-    first, second, third = (same(replay(data, "--mqtt", "none")) for _ in range(3))
-    assert first
-    assert first == second == third
-
-
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_ten_replays_agree(data: Path) -> None:
