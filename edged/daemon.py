@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from edged import __version__
+from edged.config.adapt import AdaptRule
 from edged.config.schema import Config
 from edged.config.source import Source
 from edged.errors import EdgedError
@@ -55,6 +56,8 @@ LATENESS_NS = 2 * SECOND_NS
 """An evidence that has not been heard of for so long is no longer waited for."""
 LATE_S = 5.0
 """An event may be so much older than the wish for a clip of it."""
+CAPTURE_STARTING_S = 15.0
+"""A capture process that has not said a word by then hangs."""
 STOP_S = 0.7
 """For the workers to end by themselves; then they are killed. A stop takes 2 s at most in all."""
 FLUSH_S = 0.6
@@ -209,7 +212,7 @@ class Daemon:
         for (kind, _), sources in groups.items():
             name = next(iter(sources))
             stalled_s = max(2.0, min(source.stalled_after_s for source in sources.values()))
-            worker = Worker(name, "edged.capture.worker", self, stalled_s)
+            worker = Worker(name, "edged.capture.worker", self, stalled_s, CAPTURE_STARTING_S)
             captures[name] = _Capture(name, kind, sources, worker, views=bool(read & sources.keys()))
         return captures
 
@@ -250,8 +253,10 @@ class Daemon:
             for name in self._models:
                 self._models[name] = ModelHealth("failed", "its process ended")
         else:
-            for name in self._captures[worker.name].sources:
+            for name, source in self._captures[worker.name].sources.items():
                 self._sources[name].state, self._sources[name].reason = "reconnecting", "its process ended"
+                idle = source.rate_hz.idle, source.sample_rate_hz.idle
+                self._rates_changed(RateState(name, *idle, "idle"))
         self._report()
 
     def said(self, worker: Worker, message: Message) -> None:
@@ -261,7 +266,7 @@ class Daemon:
                 self._observe(worker, message)
             case Counts():
                 capture = worker is not self._perceive
-                self._sources[message.source].count(worker.name, worker.generation, message, capture=capture)
+                self._sources[message.source].count(worker.generation, message, capture=capture)
             case SourceState():
                 source = self._sources[message.source]
                 source.state, source.reason = message.state, message.reason
@@ -376,22 +381,29 @@ class Daemon:
             self._wish(self._adapt.ends(event.id, now))
         return msgspec.structs.replace(event, clip=clip) if clip else event
 
-    def _record_setup(self) -> RecordSetup | None:
+    def _record_setup(self, capture: _Capture) -> RecordSetup | None:
         clips, tape = self._config.clips, self._options.record
-        records = [rule.record for rule in self._config.adapt if rule.record]
-        snapshots = any(rule.snapshot for rule in self._config.adapt)
-        if tape is None and (self._options.replay or not (records or snapshots)):
+        rules = [rule for rule in self._config.adapt if self._reached(rule) & capture.sources.keys()]
+        records = [rule.record for rule in rules if rule.record]
+        if tape is None and (self._options.replay or not (records or any(one.snapshot for one in rules))):
             return None
         folder = tape or Path(clips.dir or self._state / "clips")
         return RecordSetup(
             folder=str(folder),
             tape=tape is not None,
+            clips=bool(records),
             start_ns=self._begun_ns,
             before_s=max((record.before_s + LATE_S for record in records), default=0.0),
             ring_bytes=int(clips.ring_bytes),
             max_bytes=int(clips.max_bytes),
             max_age_s=clips.max_age_s,
         )
+
+    def _reached(self, rule: AdaptRule) -> set[str]:
+        """The sources that a rule takes clips or snapshots of."""
+        event = self._config.events.get(rule.when)
+        own = {one.source for _, one in event.evidences} if event else {str(rule.source)}
+        return own | set(rule.raises)
 
     def _capture_setup(self, capture: _Capture) -> CaptureSetup:
         cards = {name: self._cards[name] for name in self._config.models}
@@ -415,7 +427,7 @@ class Daemon:
             replay=self._options.replay,
             paced=self._options.paced,
             start_ns=self._resume_ns(capture),
-            record=self._record_setup(),
+            record=self._record_setup(capture),
         )
 
     def _resume_ns(self, capture: _Capture) -> int:

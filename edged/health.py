@@ -13,6 +13,32 @@ from edged.wire.records import Counts, Modality, Observations, RateState, State
 
 
 @dataclass(slots=True)
+class _Tally:
+    """What one worker has counted: its present process, and those before it."""
+
+    generation: int = 0
+    delivered: int = 0
+    drops: Counter[str] = field(default_factory=Counter)
+    recorded: Counter[str] = field(default_factory=Counter)
+    now: Counts | None = None
+
+    def take(self, generation: int, counts: Counts) -> None:
+        if generation != self.generation:
+            self.delivered, self.drops, self.recorded = self.total()
+            self.generation = generation
+        self.now = counts
+
+    def total(self) -> tuple[int, Counter[str], Counter[str]]:
+        now = self.now
+        if now is None:
+            return self.delivered, self.drops, self.recorded
+        drops, recorded = self.drops.copy(), self.recorded.copy()
+        drops.update(now.drops)
+        recorded.update(now.recorded)
+        return self.delivered + now.delivered, drops, recorded
+
+
+@dataclass(slots=True)
 class SourceHealth:
     """One source."""
 
@@ -20,12 +46,10 @@ class SourceHealth:
     rates: RateState
     state: State = "starting"
     reason: str = ""
-    delivered: int = 0
-    analysed: int = 0
-    recorded: dict[str, int] = field(default_factory=dict)
     motion: float | None = None
     level: float | None = None
-    _drops: dict[tuple[str, int], dict[str, int]] = field(default_factory=dict)
+    _capture: _Tally = field(default_factory=_Tally)
+    _perceive: _Tally = field(default_factory=_Tally)
 
     @classmethod
     def of(cls, name: str, config: Source) -> SourceHealth:
@@ -33,14 +57,9 @@ class SourceHealth:
         rates = RateState(name, config.rate_hz.idle, config.sample_rate_hz.idle, "idle")
         return cls(config.modality, rates)
 
-    def count(self, worker: str, generation: int, counts: Counts, *, capture: bool) -> None:
+    def count(self, generation: int, counts: Counts, *, capture: bool) -> None:
         """Takes in what a worker has counted since it was spawned; those before it stay counted."""
-        self._drops[worker, generation] = counts.drops
-        if capture:
-            self.delivered = counts.delivered
-            self.recorded = counts.recorded
-        else:
-            self.analysed = counts.delivered
+        (self._capture if capture else self._perceive).take(generation, counts)
 
     def measure(self, seen: Observations) -> None:
         """Takes in what capture measured."""
@@ -49,16 +68,10 @@ class SourceHealth:
         else:
             self.level = seen.detections[0].score
 
-    @property
-    def drops(self) -> dict[str, int]:
-        """By reason, of all workers since the start."""
-        total: Counter[str] = Counter()
-        for drops in self._drops.values():
-            total.update(drops)
-        return dict(total)
-
     def to_json(self) -> bytes:
         """As published on `source/<name>`."""
+        delivered, drops, recorded = self._capture.total()
+        analysed, unread, _ = self._perceive.total()
         told = {
             "state": self.state,
             "reason": self.reason or None,
@@ -68,10 +81,10 @@ class SourceHealth:
             "rate_cause": self.rates.cause,
             "motion": self.motion,
             "level": self.level,
-            "delivered": self.delivered,
-            "analysed": self.analysed,
-            "drops": self.drops,
-            "recorded": self.recorded or None,
+            "delivered": delivered,
+            "analysed": analysed,
+            "drops": drops + unread,
+            "recorded": recorded or None,
         }
         return msgspec.json.encode(told)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,6 +13,8 @@ import typer
 from edged import __version__
 from edged.config.schema import Config
 
+log = logging.getLogger(__name__)
+
 MANIFEST = "recording.json"
 SCHEMA = "edged.recording/1"
 SUFFIXES = (".mp4", ".mkv")
@@ -19,7 +22,7 @@ SUFFIXES = (".mp4", ".mkv")
 
 def for_recording(config: Config) -> Config:
     """`config` with its sources alone: nothing is analysed or published."""
-    return config.model_copy(update={"models": {}, "events": {}, "mqtt": None})
+    return config.model_copy(update={"models": {}, "events": {}, "adapt": (), "mqtt": None})
 
 
 def prepare(folder: Path, config: Config) -> None:
@@ -60,6 +63,8 @@ def files_of(folder: Path, names: Iterable[str]) -> dict[str, Path]:
     for name, tape in tapes.items():
         if tape is None:
             raise typer.BadParameter(f"{folder} holds nothing of '{name}'", param_hint="--recording")
+        if tape.with_name(f"{name}-2{tape.suffix}").exists():
+            log.warning("'%s' began again while it was recorded: only %s is replayed", name, tape.name)
     return {name: tape for name, tape in tapes.items() if tape}
 
 

@@ -38,9 +38,7 @@ def with_files(config: Config, overrides: list[str]) -> Config:
                 sources[other] = Stream(
                     kind="stream",
                     url=str(Path(file).absolute()),
-                    modality=source.modality,
-                    rate_hz=source.rate_hz,
-                    slots=source.slots,
+                    **{key: getattr(source, key) for key in Source.model_fields},
                 )
         named.add(name)
     for name, source in sources.items():

@@ -26,6 +26,9 @@ STARTING_S = 120.0
 """The same before a worker's first word: large models load slowly."""
 
 
+KILL_S = 0.2
+
+
 class Owner(Protocol):
     """Who has a worker."""
 
@@ -42,12 +45,19 @@ class Owner(Protocol):
 class Worker:
     """One role's process."""
 
-    def __init__(self, name: str, module: str, owner: Owner, stalled_s: float = STALLED_S) -> None:
+    def __init__(
+        self,
+        name: str,
+        module: str,
+        owner: Owner,
+        stalled_s: float = STALLED_S,
+        starting_s: float = STARTING_S,
+    ) -> None:
         """`module` is run with the name and the control descriptor as its arguments; after `stalled_s`
-        without a word it is stuck.
+        without a word it is stuck, or after `starting_s` without its first.
         """
         self.name = name
-        self._stalled_s = stalled_s
+        self._stalled_s, self._starting_s = stalled_s, starting_s
         self.generation = 0
         """Counts the processes, from 1."""
         self._module, self._owner = module, owner
@@ -55,7 +65,7 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: Channel | None = None
         self._born_ns = self._heard_ns = 0
-        self._patience_s = STARTING_S
+        self._patience_s = starting_s
         self._failures = 0
         self._retry: asyncio.TimerHandle | None = None
         self._stopping = False
@@ -84,7 +94,7 @@ class Worker:
         theirs.close()
         self._control = ours
         self._born_ns = self._heard_ns = now_ns()
-        self._patience_s = STARTING_S
+        self._patience_s = self._starting_s
         self._loop.add_reader(ours.fileno(), self._receive, ours)
         self._owner.started(self)
 
@@ -99,7 +109,7 @@ class Worker:
         """Ends a process whose main loop has stopped going round; its end brings the next."""
         if self._control and now_ns() - self._heard_ns > self._patience_s * SECOND_NS:
             log.error("%s has not moved for %.0f s: replaced", self.name, self._patience_s)
-            self._kill()
+            self._gone(self._control)
 
     async def stop(self, timeout_s: float) -> None:
         """Asks for the end, and insists after `timeout_s`."""
@@ -147,7 +157,9 @@ class Worker:
     def _kill(self) -> None:
         if self._process and self._process.poll() is None:
             self._process.kill()
-            self._process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                # One that hangs in the kernel does not die; its successor need not wait for that.
+                self._process.wait(KILL_S)
 
 
 def _ending(code: int | None) -> str:

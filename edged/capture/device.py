@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import queue
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 TICK_S = 0.1
 """A device that has nothing to give says so after this time, so that the process can serve others."""
+ROOM_S = 0.01
+"""So often a reader that waits for room looks again."""
 
 
 def plane(picture: av.VideoFrame, index: int) -> Bytes:
@@ -103,33 +105,28 @@ class Arrivals(Generic[T]):
 
     def __init__(self, limit: int) -> None:
         """At `limit` waiting items the reader waits, too (`put`), or loses the item (`offer`)."""
-        self._queue: queue.Queue[T | BaseException] = queue.Queue(limit)
+        self._limit = limit
+        self._queue: queue.SimpleQueue[T | BaseException] = queue.SimpleQueue()
 
     def put(self, item: T, *, until_s: float = 3600.0) -> bool:
         """Waits for room; False when there was none for so long."""
-        try:
-            self._queue.put(item, timeout=until_s)
-        except queue.Full:
-            return False
+        deadline = time.monotonic() + until_s
+        while not self.offer(item):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(ROOM_S)
         return True
 
     def offer(self, item: T) -> bool:
         """False when there was no room."""
-        try:
-            self._queue.put_nowait(item)
-        except queue.Full:
+        if self._queue.qsize() >= self._limit:
             return False
+        self._queue.put(item)
         return True
 
     def fail(self, error: BaseException) -> None:
-        """The last that comes: `get` will raise it. Where there is no room, the oldest item makes it."""
-        while True:
-            try:
-                self._queue.put_nowait(error)
-                return
-            except queue.Full:
-                with contextlib.suppress(queue.Empty):
-                    self._queue.get_nowait()
+        """The last that comes: behind all that waits, `get` will raise it."""
+        self._queue.put(error)
 
     def get(self) -> T | None:
         """The next item; None when none came for `TICK_S`."""

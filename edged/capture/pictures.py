@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from edged.wire.clock import SECOND_NS
@@ -15,6 +16,10 @@ MAX_PIXELS = 8192 * 8192
 """Larger pictures are refused: a few bytes can claim to be gigabytes."""
 MAX_GROUP = 1500
 """Packets since the last key frame that are kept, a minute at 25 Hz."""
+MAX_LOST = 250
+"""So many packets without a key frame, and what can be decoded is taken as it is."""
+BREATH = 10
+"""After so many packets that are caught up with, others may be served."""
 TOLERANCE = 1.05
 LATE = 1.5
 """A key frame that is so many periods late will not give the rate: the others are decoded again."""
@@ -37,7 +42,7 @@ class Pictures:
         self._interval_ns: int | None = None
         self._wanted_hz = float("inf")
         self._resting = False
-        self._lost = False
+        self._lost, self._lost_packets = False, 0
         self._given: int | None = None
 
     def want(self, rate_hz: float) -> None:
@@ -46,33 +51,38 @@ class Pictures:
 
     def lose(self) -> None:
         """A packet was not decoded: nothing is, until the next key frame."""
-        self._lost = True
+        self._lost, self._lost_packets = True, 0
 
-    def decode(self, packet: av.Packet[Any]) -> list[av.VideoFrame]:
-        """The pictures that are complete with this packet.
+    def decode(self, packet: av.Packet[Any]) -> Iterator[av.VideoFrame | None]:
+        """The pictures that are complete with this packet; None now and then when that takes long.
 
         Raises:
             av.FFmpegError: it can't be decoded.
         """
         if not packet.size:  # the end: what the decoder still holds
-            return [] if self._resting else self._new(self._context.decode(None))
-        if packet.is_keyframe:
-            return self._key(packet)
-        if self._lost:
-            return []
-        if not self._resting:
-            return self._new(self._context.decode(packet))
-        self._group.append(packet)
-        if len(self._group) > MAX_GROUP:
-            self._lost = True
-        elif not self._keys_are_enough() or self._since_key_ns(packet) * self._wanted_hz > SECOND_NS * LATE:
-            self._resting = False
-            for earlier in self._group[:-1]:
-                # Parameter sets alone are an error to it, and what is damaged is passed over, as always.
-                with contextlib.suppress(ValueError, OSError):
-                    self._context.decode(earlier)
-            return self._new(self._context.decode(packet))
-        return []
+            yield from () if self._resting else self._new(self._context.decode(None))
+        elif packet.is_keyframe:
+            yield from self._key(packet)
+        elif self._lost:
+            self._lost_packets += 1
+            # A stream may have no key frames, and refresh its picture bit by bit.
+            self._lost = self._lost_packets < MAX_LOST
+        elif not self._resting:
+            yield from self._new(self._context.decode(packet))
+        else:
+            self._group.append(packet)
+            late = self._since_key_ns(packet) * self._wanted_hz > SECOND_NS * LATE
+            if len(self._group) > MAX_GROUP:
+                self.lose()
+            elif late or not self._keys_are_enough():
+                self._resting = False
+                for number, earlier in enumerate(self._group[:-1], 1):
+                    # Parameter sets alone are an error to it; what is damaged is passed over, as always.
+                    with contextlib.suppress(ValueError, OSError):
+                        self._context.decode(earlier)
+                    if number % BREATH == 0:
+                        yield None
+                yield from self._new(self._context.decode(packet))
 
     def _new(self, pictures: list[av.VideoFrame]) -> list[av.VideoFrame]:
         """Without the key frame that was handed out already when the decoder rested."""

@@ -78,8 +78,8 @@ class SourceWorker:
     # Rates.
 
     def ask(self, until_ns: int) -> None:
-        """Something else wants the active rates until then (monotonic)."""
-        self._asked_until_ns = until_ns
+        """Something else wants the active rates until then (monotonic); 0: nothing does any longer."""
+        self._asked_until_ns = max(self._asked_until_ns, until_ns) if until_ns else 0
 
     def stir(self, stamp_ns: int) -> None:
         """It moved, or sounded, itself."""

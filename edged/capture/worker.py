@@ -15,7 +15,7 @@ from edged.capture.device import Arrivals, Device, Encoded, Frame, Sound, Timing
 from edged.capture.level import loudness
 from edged.capture.source import SourceWorker
 from edged.errors import SourceError
-from edged.wire.channel import Channel
+from edged.wire.channel import Channel, Closed
 from edged.wire.clock import SECOND_NS, now_ns
 from edged.wire.feed import FeedWriter
 from edged.wire.pool import PoolError, Samples
@@ -57,6 +57,8 @@ LOST_NS = 8 * SECOND_NS
 """A device that has brought nothing for so long, and no error either, is opened anew."""
 TAPE_HZ = 48_000
 """Samples a second of a microphone's sound in a recording for replays."""
+SERVE_NS = SECOND_NS // 50
+"""A wish is heard after so long at most, whatever the device brings."""
 LOOK_NS = SECOND_NS // 5
 """So often it is seen to whether something came."""
 
@@ -83,13 +85,16 @@ class Capture:
         self._readers: list[FeedWriter] = []
         self._device: Device | None = None
         self._recorder: Recorder | None = None
+        self._ring: Recorder | None = None
+        """The recorder, where clips are to be made and not only snapshots."""
         if setup.record:
             from edged.capture.recorder import Recorder
 
             self._recorder = Recorder(setup.name, setup.record, self._send, start_ns=setup.record.start_ns)
+            self._ring = self._recorder if setup.record.clips or setup.record.tape else None
         self._taping = bool(setup.record and setup.record.tape)
         self._pulse = Pulse(control)
-        self._look_ns = 0
+        self._look_ns = self._served_ns = 0
         self._at_end = False
         self._patient = setup.replay and not setup.paced
         """Every frame waits for room; otherwise one without room is dropped."""
@@ -141,6 +146,8 @@ class Capture:
                 elif isinstance(item, Encoded):
                     self._wait_until(item.due_ns)
                     self._packet(item)
+                    if now_ns() - self._served_ns > SERVE_NS:  # at rest no picture comes for seconds
+                        self._serve(0)
                 else:
                     self._wait_until(item.due_ns)
                     self._serve(0)
@@ -188,7 +195,7 @@ class Capture:
                 self._settle(one, now)
         if self._patient:
             return
-        alive = [one for one in self._sources.values() if one.state in ("starting", "running", "stalled")]
+        alive = [one for one in self._sources.values() if one.state not in ("failed", "ended")]
         for one in alive:
             silent_ns = one.silent_ns(now)
             if silent_ns > one.patience_ns and one.state != "stalled":
@@ -211,13 +218,13 @@ class Capture:
             one.came(now)
             if one.state == "stalled":
                 self._tell(one, "running")
-        if self._recorder:
-            self._recorder.add(packet)
+        if self._ring:
+            self._ring.add(packet)
 
     def _frame(self, one: SourceWorker, frame: Frame) -> None:
         one.newest = frame
-        if self._recorder and not one.encoded:
-            self._recorder.picture(one.name, frame, one.config.rate_hz.active)
+        if self._ring and not one.encoded:
+            self._ring.picture(one.name, frame, one.config.rate_hz.active)
         if not one.sampler.take(frame.stamp_ns):
             return
         captured_ns = now_ns()
@@ -236,8 +243,8 @@ class Capture:
         self._observe(one, "video", frame.stamp_ns, 0, captured_ns, Detection("motion", motion))
 
     def _sound(self, one: SourceWorker, sound: Sound) -> None:
-        if self._recorder and not one.encoded:
-            self._recorder.sound(one.name, sound, TAPE_HZ if self._taping else one.rates.sample_rate_hz)
+        if self._ring and not one.encoded:
+            self._ring.sound(one.name, sound, TAPE_HZ if self._taping else one.rates.sample_rate_hz)
         for stamp_ns, samples in one.chunks.add(sound):
             self._chunk(one, stamp_ns, samples)
 
@@ -262,7 +269,7 @@ class Capture:
         if changed := one.settle(stamp_ns):
             if self._device:
                 self._device.want({one.name: changed.rate_hz})
-            self._send(changed)
+            self._send(changed, timeout_s=1.0)
 
     def _slot(self, one: SourceWorker) -> int | None:
         """A slot to write into; None when nobody reads, or all are lent (that drop is counted)."""
@@ -345,6 +352,7 @@ class Capture:
 
     def _serve(self, timeout_s: float) -> None:
         """Credits and the daemon's wishes; waits for them when there is nothing else to do."""
+        self._served_ns = now_ns()
         if timeout_s:
             poller = select.poll()
             poller.register(self._control.fileno(), select.POLLIN)
@@ -357,9 +365,7 @@ class Capture:
                 case Stop():
                     raise Stopped
                 case Attach() if len(fds) == 1:
-                    self._readers.append(FeedWriter(Channel.from_fd(fds[0]), self._pools))
-                    if self._at_end:
-                        self._announce_end(self._readers[-1:])
+                    self._attach(Channel.from_fd(fds[0]))
                 case Raise() if one := self._sources.get(message.source):
                     one.ask(message.until_ns)
                     self._settle(one, one.newest.stamp_ns if one.newest and self._setup.replay else now_ns())
@@ -381,6 +387,16 @@ class Capture:
         if self._pulse.beat():
             for one in self._sources.values():
                 self._send(self._counts(one))
+
+    def _attach(self, channel: Channel) -> None:
+        try:
+            reader = FeedWriter(channel, self._pools)
+        except Closed:  # it has gone already; the next one will be introduced, too
+            channel.close()
+            return
+        self._readers.append(reader)
+        if self._at_end:
+            self._announce_end([reader])
 
     def _snapshot(self, recorder: Recorder, wish: TakeSnapshot) -> None:
         one = self._sources.get(wish.source)

@@ -61,8 +61,9 @@ class Adapt:
     def ends(self, id: str, now_ns: int) -> list[Wish]:  # noqa: A002
         """What has this id is over."""
         over = [key for key in self._going if key[1] == id]
+        wishes = [wish for key in over for wish in self._wanted(self._going.pop(key), now_ns, 0)]
         self._of_event.pop(id, None)
-        return [wish for key in over for wish in self._wanted(self._going.pop(key), now_ns, 0)]
+        return wishes
 
     def goes_on(self, now_ns: int) -> list[Wish]:
         """What is still wanted; asked for about once a second."""
@@ -78,16 +79,26 @@ class Adapt:
             yield Raise(source, until_ns)
         if going.rule.record:
             for device in dict.fromkeys(self._devices[source] for source in going.sources):
-                yield from self._recorded(going, going.rule.record, device, now_ns + margin_ns)
+                yield from self._recorded(going, going.rule.record, device, now_ns, margin_ns)
 
-    def _recorded(self, going: _Going, record: Record, device: str, over_ns: int) -> Iterator[RecordClip]:
-        from_ns = going.began_ns - round(record.before_s * SECOND_NS)
-        last_ns = going.began_ns + round(record.max_s * SECOND_NS)
-        until_ns = min(over_ns + round(record.after_s * SECOND_NS), last_ns)
+    def _recorded(
+        self, going: _Going, record: Record, device: str, now_ns: int, margin_ns: int
+    ) -> Iterator[RecordClip]:
+        before_ns, after_ns, max_ns = (
+            round(seconds * SECOND_NS) for seconds in (record.before_s, record.after_s, record.max_s)
+        )
+        last_ns = going.began_ns + max_ns
+        if now_ns > last_ns:
+            return
+        from_ns = going.began_ns - before_ns
         clip = self._clips.get(device)
-        if clip is None or from_ns > clip.until_ns:
-            name = self._name(device, going.began_ns, going.id)
-            clip = self._clips[device] = _Clip(name, from_ns, until_ns)
+        # What overlaps is one clip, but a busy street is not one for all day.
+        if clip is None or from_ns > clip.until_ns or now_ns > clip.from_ns + before_ns + max_ns:
+            from_ns = max(from_ns, clip.until_ns) if clip else from_ns
+            clip = self._clips[device] = _Clip(
+                self._name(device, max(going.began_ns, from_ns), going.id), from_ns, from_ns
+            )
+        until_ns = min(now_ns + margin_ns + after_ns, last_ns)
         clip.from_ns, clip.until_ns = min(clip.from_ns, from_ns), max(clip.until_ns, until_ns)
         self._of_event.setdefault(going.id, clip.name)
         sources = tuple(source for source, other in self._devices.items() if other == device)

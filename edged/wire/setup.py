@@ -36,6 +36,8 @@ class RecordSetup(msgspec.Struct, frozen=True):
     """For clips and snapshots; in a recording for replay, the recording's own."""
     tape: bool
     """Everything is recorded from the beginning to the end, for a replay."""
+    clips: bool
+    """Clips are made, not only snapshots."""
     start_ns: int
     """The stamp at which the recording begins."""
     before_s: float

@@ -48,7 +48,8 @@ def test_what_arrives_is_bounded() -> None:
 def test_a_failure_comes_after_what_came_before_it() -> None:
     arrivals: Arrivals[int] = Arrivals(2)
     arrivals.offer(1)
+    arrivals.offer(2)
     arrivals.fail(OSError("unplugged"))
-    assert arrivals.get() == 1
+    assert [arrivals.get(), arrivals.get()] == [1, 2], "even where there was no room left"
     with pytest.raises(OSError, match="unplugged"):
         arrivals.get()

@@ -33,7 +33,7 @@ SOURCES = ("cam", "mic")
 
 def setup(folder: Path, **other: float) -> RecordSetup:
     """Ten seconds of ring, and room."""
-    usual = RecordSetup(str(folder), False, LIVE_NS, 10.0, 64 << 20, 1 << 30, 1e6)
+    usual = RecordSetup(str(folder), False, True, LIVE_NS, 10.0, 64 << 20, 1 << 30, 1e6)
     return msgspec.structs.replace(usual, **other)
 
 

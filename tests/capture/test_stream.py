@@ -196,6 +196,41 @@ def test_users_that_make_no_sense(url: str, more: dict[str, str]) -> None:
         config(url, **more)
 
 
+def test_an_unquoted_password_is_refused_and_shown_to_nobody() -> None:
+    url = "rtsp://admin:pa/ss@cam/1"
+    assert stream.redact(url) == "rtsp://cam/1"
+    with pytest.raises(ValueError, match="percent-encoded"):
+        config(url)
+
+
+def test_a_file_whose_stamps_begin_late_or_jump_plays_on(tmp_path: Path) -> None:
+    """Live, it is paced by its stamps, and nobody waits for an hour of nothing."""
+    film = flash_and_beep(tmp_path / "a.mp4", seconds=6)
+    late = tmp_path / "late.mkv"
+    with av.open(str(film)) as source, av.open(str(late), "w") as target:
+        outs = {one.index: target.add_stream_from_template(one) for one in source.streams}
+        for packet in source.demux():
+            if packet.dts is None or packet.pts is None or not packet.time_base:
+                continue
+            hours = 1 if packet.pts * packet.time_base < 3 else 3
+            packet.pts += round(hours * 3600 / packet.time_base)
+            packet.dts += round(hours * 3600 / packet.time_base)
+            packet.stream = outs[packet.stream.index]
+            target.mux(packet)
+    timing = Timing(replay=False, paced=True)
+    device = stream.open({"cam": config(late), "mic": config(late, "audio")}, timing)
+    items = list(handed_on(device))
+    device.close()
+    ends = [max(i.stamp_ns for i in items if i.source == name) - timing.opened_ns for name in ("cam", "mic")]
+    assert all(5.5 <= end / SECOND_NS <= 6.5 for end in ends), "it lasts six seconds"
+    assert max(item.due_ns for item in items) - timing.opened_ns < 7 * SECOND_NS
+    bright = [
+        i.stamp_ns for i in items if isinstance(i, Frame) and i.picture.to_ndarray(format="gray").mean() > 128
+    ]
+    loud = [i.stamp_ns for i in items if isinstance(i, Sound) and np.abs(i.samples).max() > 0.1]
+    assert abs(bright[0] - loud[0]) <= 60_000_000, "picture and sound have jumped together"
+
+
 @pytest.mark.parametrize("url", ["ftp://host/a", "concat://a", "file:///etc/passwd", "http://", "a\nb.mp4"])
 def test_urls_that_are_none_of_ours(url: str) -> None:
     with pytest.raises(ValueError, match="url"):

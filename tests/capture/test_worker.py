@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from edged.wire.channel import Channel
 from edged.wire.clock import SECOND_NS, now_ns
 from edged.wire.pool import Lease
-from edged.wire.records import Beat, Counts, Observations, Raise, RateState, SourceState
+from edged.wire.records import Attach, Beat, Counts, Observations, Raise, RateState, SourceState
 from edged.wire.views import PictureView
 from tests.servers import media
 from tests.servers.http_stub import Answer, http_stub, live_ts
@@ -117,6 +118,42 @@ def test_a_stream_that_stalls_says_so_goes_on_or_is_opened_again(tmp_path: Path)
     # With the end of the connection the demuxer hands out the last picture, which it had held back.
     assert said[:5] == ["starting", "running", "stalled", "running", "stalled"]
     assert said[5:] in (["reconnecting"], ["running", "reconnecting"])
+
+
+def test_at_rest_between_key_frames_the_loop_goes_round_and_a_raise_is_heard(tmp_path: Path) -> None:
+    """Key frames are three seconds apart, and nothing else is decoded."""
+    film = media.picture_only(tmp_path / "a.ts", seconds=30, group=75)
+    with http_stub() as stub:
+        stub.answers["/a.ts"] = Answer(live_ts(film))
+        rates = {"idle": 1 / 3, "active": 25}
+        source = {"kind": "stream", "url": stub.url("/a.ts"), "rate_hz": rates, "motion": {"min_share": 1.0}}
+        with Capturing({"cam": source}, view=VIEW) as capturing:
+            beats, came, asked_ns = [], [], 0
+            for item, at_ns in capturing.coming(20):
+                if isinstance(item, Beat):
+                    beats.append(at_ns)
+                elif isinstance(item, Lease):
+                    came.append(at_ns)
+                    if asked_ns and len(came) > 20:
+                        break
+                elif len(came) >= 3 and not asked_ns and at_ns - came[-1] > SECOND_NS:
+                    asked_ns = at_ns  # a second or so after a key frame
+                    del came[:]
+                    capturing.control.send(Raise("cam", at_ns + 10 * SECOND_NS))
+    assert max(after - before for before, after in pairwise(beats)) < SECOND_NS
+    assert asked_ns
+    assert came[0] - asked_ns < SECOND_NS // 2
+
+
+def test_a_reader_that_has_gone_already_costs_nothing() -> None:
+    with Capturing({"cam": SCENE}, view=VIEW) as capturing:
+        capturing.ready()
+        writing, reading = Channel.pair()
+        reading.close()
+        capturing.control.send(Attach("cam"), (writing.fileno(),))
+        writing.close()
+        frames = sum(isinstance(item, Lease) for item, _ in capturing.coming(2))
+        assert frames >= 8
 
 
 def test_the_loop_goes_round_while_a_host_does_not_answer() -> None:

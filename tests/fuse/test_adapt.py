@@ -81,9 +81,25 @@ def test_what_overlaps_is_one_clip_and_what_does_not_is_another() -> None:
 def test_a_clip_does_not_grow_for_ever() -> None:
     one = adapt({"when": "moving", "record": {"max_s": 60}})
     one.begins("moving", ("cam",), "A", 0, 0)
-    (clip,) = one.goes_on(1000 * S)
+    (clip,) = one.goes_on(59 * S)
     assert isinstance(clip, RecordClip)
     assert clip.until_ns == 60 * S
+    assert one.goes_on(61 * S) == [], "and there is no further one"
+    assert one.ends("A", 100 * S) == []
+    assert one.clip_of("A") is None, "nothing is kept of what is over"
+
+
+def test_what_overlaps_all_day_is_cut() -> None:
+    one = adapt({"when": "moving", "record": {"before_s": 5, "after_s": 5, "max_s": 60}})
+    names: dict[str, list[int]] = {}
+    for number in range(100):
+        at = number * 4 * S
+        (clip,) = one.begins("moving", ("cam",), str(number), at, at)
+        assert isinstance(clip, RecordClip)
+        names.setdefault(clip.clip, []).append(clip.until_ns - clip.from_ns)
+        one.ends(str(number), at + S)
+    assert 5 <= len(names) <= 8
+    assert max(max(lengths) for lengths in names.values()) <= 75 * S
 
 
 def test_a_snapshot_is_of_pictures_alone() -> None:

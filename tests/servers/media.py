@@ -48,14 +48,21 @@ def flash_and_beep(path: Path, seconds: int = PERIOD_S, fps: int = 25, *, thing:
 
 
 def picture_only(
-    path: Path, codec: str = "libx264", size: tuple[int, int] = (160, 120), seconds: int = 2
+    path: Path,
+    codec: str = "libx264",
+    size: tuple[int, int] = (160, 120),
+    seconds: int = 2,
+    group: int | None = None,
 ) -> Path:
-    """A film of grey noise without sound."""
+    """A film of grey noise without sound; with a key frame each `group` pictures."""
     random = np.random.default_rng(0)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, 25)
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height = size
+        if group:
+            stream.options = {"sc_threshold": "0", "bf": "0"}
+            stream.gop_size = group
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         for count in range(seconds * 25):
             noise = random.integers(0, 255, (size[1], size[0], 1), np.uint8)

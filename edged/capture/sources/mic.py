@@ -102,7 +102,8 @@ def open(sources: Mapping[str, Config], _: Timing) -> Input:  # noqa: A001
     wanted = next(iter(sources.values())).microphone
     name = f"microphone '{wanted}'"
     if any(thread.name == name for thread in threading.enumerate()):
-        raise SourceError(f"{name}: PortAudio has not come back from closing it; only a new process helps")
+        message = f"{name}: PortAudio has not come back from closing it; only a new process helps"
+        raise SourceError(message, stuck=True)
     try:
         import sounddevice
     except OSError as error:

@@ -47,6 +47,8 @@ WAITING = 2000
 """Packets between the thread that reads and the main loop: some twenty seconds of picture and sound."""
 BEHIND_NS = SECOND_NS
 """A live packet that has waited for so long is not decoded; the next key frame is."""
+HOLE_NS = 10 * SECOND_NS
+"""A longer hole in a file's stamps is not waited for."""
 MAX_BAD_PACKETS = 250
 """So many packets in a row that can't be decoded are the end of a stream."""
 NO_TIMESTAMPS = 0x80
@@ -61,8 +63,11 @@ def _address(url: str, info: ValidationInfo) -> str:
     if scheme not in PROTOCOLS:
         raise ValueError(f"'{scheme}://' is not supported; a file, {', '.join(s for s in PROTOCOLS if s)}")
     if scheme:
-        if not urlsplit(url).hostname:
+        parts = urlsplit(url)
+        if not parts.hostname:
             raise ValueError("the URL names no host")
+        if "@" in url and "@" not in parts.netloc:
+            raise ValueError("a password with / ? or # has to be percent-encoded; or name a 'password_file'")
         return url
     folder = (info.context or {}).get("folder")
     return str(Path(folder, url).absolute()) if folder else url
@@ -107,9 +112,11 @@ class Config(Source):
 
 def redact(url: str) -> str:
     """The URL without user and password, for messages."""
-    parts = urlsplit(url)
-    if "://" not in url or "@" not in parts.netloc:
+    if "://" not in url or "@" not in url:
         return url
+    parts = urlsplit(url)
+    if "@" not in parts.netloc:  # an unquoted / in the password
+        return f"{parts.scheme}://{url.rpartition('@')[2]}"
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
@@ -215,6 +222,8 @@ class Stream:
         self._clock = TimeBase(now_ns() - timing.opened_ns + SECOND_NS)
         self._unstamped = self._live and bool(container.format.flags & NO_TIMESTAMPS)
         self._newest_ns: dict[int, int] = {}
+        self._played_ns: dict[int, int] = {}
+        self._shifts_ns: dict[int, int] = {}
         self._rates_hz = {n: s.rate_hz.idle for n, s in sources.items() if s.modality == "video"}
         self._watchers: dict[int, tuple[str, ...]] = {}
         self._listeners: dict[int, tuple[str, ...]] = {}
@@ -340,7 +349,7 @@ class Stream:
             if self._closing:
                 self._shut()
 
-    def _packet(self, packet: Any, arrived_ns: int) -> Iterator[Item]:  # noqa: ANN401
+    def _packet(self, packet: Any, arrived_ns: int) -> Iterator[Item | None]:  # noqa: ANN401
         index = packet.stream.index
         names = self._watchers.get(index) or self._listeners[index]
         stamp_ns = due_ns = 0
@@ -349,6 +358,7 @@ class Stream:
             if self._live:
                 stamp_ns = due_ns = self._clock.stamp_ns(index, media_ns, arrived_ns)
             else:
+                media_ns = self._rebased_ns(index, media_ns)
                 stamp_ns, due_ns = self._timing.stamp_ns(media_ns), self._timing.due_ns(media_ns)
             # Between the key frame that was sought and where to begin, nothing is handed on.
             if self._live or not self._timing.start_ns or media_ns >= self._timing.start_ns:
@@ -363,6 +373,9 @@ class Stream:
             self.lost["behind"] += 1
             return
         for picture in self._pictures[index].decode(packet):
+            if picture is None:
+                yield None
+                continue
             at_ns = self._when(picture, packet, stamp_ns)
             if at_ns is not None and self._goes_on(index, at_ns):
                 due_ns = at_ns if self._live else self._timing.due_ns(at_ns - self._timing.stamp_ns(0))
@@ -393,10 +406,27 @@ class Stream:
         if frame.pts is None:
             return None
         if not self._live:
-            return self._timing.stamp_ns(_ns(frame.pts, packet.time_base))
+            return self._timing.stamp_ns(
+                _ns(frame.pts, packet.time_base) - self._shifts_ns.get(packet.stream.index, 0)
+            )
         # What the decoder held back came with an earlier packet; not before a jump, though.
         earlier_ns = _ns(packet.pts - frame.pts, packet.time_base) if packet.pts is not None else 0
         return packet_ns - earlier_ns if packet_ns and abs(earlier_ns) < JUMP_NS else None
+
+    def _rebased_ns(self, index: int, media_ns: int) -> int:
+        """A file that is played live has no hours of nothing, whatever its stamps say: it begins at its
+        first packet, and goes on after a jump. Tracks that jump together stay together.
+        """
+        if self._timing.replay:
+            return media_ns
+        newest_ns = self._played_ns.get(index, self._timing.start_ns)
+        for shift_ns in (self._shifts_ns.get(index, 0), *self._shifts_ns.values()):
+            if abs(media_ns - shift_ns - newest_ns) <= HOLE_NS:
+                break
+        else:
+            shift_ns = media_ns - newest_ns
+        self._shifts_ns[index], self._played_ns[index] = shift_ns, media_ns - shift_ns
+        return media_ns - shift_ns
 
     def _goes_on(self, index: int, at_ns: int) -> bool:
         """Stamps of one track never run backwards, and begin where reading is to begin."""
