@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import queue
+import select
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -103,10 +106,21 @@ class Device(Protocol):
 class Arrivals(Generic[T]):
     """Between the thread or callback that a device is read in, and the process's main loop."""
 
-    def __init__(self, limit: int) -> None:
-        """At `limit` waiting items the reader waits, too (`put`), or loses the item (`offer`)."""
+    def __init__(self, limit: int, wake_fd: int = -1) -> None:
+        """At `limit` waiting items the reader waits, too (`put`), or loses the item (`offer`). The main
+        loop also wakes when `wake_fd` becomes readable.
+        """
         self._limit = limit
         self._queue: queue.SimpleQueue[T | BaseException] = queue.SimpleQueue()
+        self._came = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poller = select.poll()
+        for fd in (self._came, wake_fd):
+            if fd >= 0:
+                self._poller.register(fd, select.POLLIN)
+
+    def __del__(self) -> None:
+        # Not before: the thread may have something to say until it ends.
+        os.close(self._came)
 
     def put(self, item: T, *, until_s: float = 3600.0) -> bool:
         """Waits for room; False when there was none for so long."""
@@ -122,16 +136,22 @@ class Arrivals(Generic[T]):
         if self._queue.qsize() >= self._limit:
             return False
         self._queue.put(item)
+        os.eventfd_write(self._came, 1)
         return True
 
     def fail(self, error: BaseException) -> None:
         """The last that comes: behind all that waits, `get` will raise it."""
         self._queue.put(error)
+        os.eventfd_write(self._came, 1)
 
-    def get(self) -> T | None:
-        """The next item; None when none came for `TICK_S`."""
+    def get(self, timeout_s: float = TICK_S) -> T | None:
+        """The next item; None when none came for so long, or something else wants to be seen to."""
+        if self._queue.empty():
+            self._poller.poll(timeout_s * 1000)
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self._came)
         try:
-            item = self._queue.get(timeout=TICK_S)
+            item = self._queue.get_nowait()
         except queue.Empty:
             return None
         if isinstance(item, BaseException):
@@ -153,6 +173,8 @@ class Timing:
     start_ns: int = 0
     """Where in the media reading begins."""
     opened_ns: int = field(default_factory=now_ns)
+    wake_fd: int = -1
+    """Whoever waits for the device is to stop waiting when this becomes readable."""
 
     def stamp_ns(self, media_ns: int) -> int:
         """The stamp of what lies at `media_ns`."""

@@ -49,6 +49,11 @@ class Pictures:
         """So many pictures a second are enough from now on."""
         self._wanted_hz = rate_hz
 
+    @property
+    def resting(self) -> bool:
+        """Nothing but key frames is decoded, and that is enough."""
+        return self._resting and self._keys_are_enough()
+
     def lose(self) -> None:
         """A packet was not decoded: nothing is, until the next key frame."""
         self._lost, self._lost_packets = True, 0

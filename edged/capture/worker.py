@@ -168,8 +168,9 @@ class Capture:
         """Opens the device in a thread: it may take seconds, and never end."""
         configs = {name: one.config for name, one in self._sources.items()}
         setup = self._setup
-        timing = Timing(setup.replay, setup.paced, setup.start_ns)
-        opened: Arrivals[Device] = Arrivals(1)
+        wake_fd = self._control.fileno()
+        timing = Timing(setup.replay, setup.paced, setup.start_ns, wake_fd=wake_fd)
+        opened: Arrivals[Device] = Arrivals(1, wake_fd)
 
         def work() -> None:
             try:

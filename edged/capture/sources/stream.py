@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
-from edged.capture.device import Arrivals, Encoded, Frame, Item, Sound, Timing
+from edged.capture.device import TICK_S, Arrivals, Encoded, Frame, Item, Sound, Timing
 from edged.capture.pictures import MAX_PIXELS, Pictures
 from edged.capture.timebase import JUMP_NS, TimeBase
 from edged.config.fields import LocalPath
@@ -45,6 +45,8 @@ SETTLE_NS = SECOND_NS // 4
 was in time tells how late it was."""
 WAITING = 2000
 """Packets between the thread that reads and the main loop: some twenty seconds of picture and sound."""
+REST_S = 0.5
+"""At rest packets are handed over together after so long; a wish ends the rest with the next packet."""
 BEHIND_NS = SECOND_NS
 """A live packet that has waited for so long is not decoded; the next key frame is."""
 HOLE_NS = 10 * SECOND_NS
@@ -245,7 +247,7 @@ class Stream:
             index: self._copies.add_stream_from_template(container.streams[index])
             for index in (*self._watchers, *self._listeners)
         }
-        self._arrivals: Arrivals[tuple[Any, int]] = Arrivals(WAITING)
+        self._arrivals: Arrivals[list[tuple[Any, int]]] = Arrivals(WAITING, timing.wake_fd)
         self._closing = False
         self._reader: threading.Thread | None = None
 
@@ -305,8 +307,7 @@ class Stream:
         failure: Exception | None = None
         try:
             while not first or first[-1][1] - first[0][1] < SETTLE_NS:
-                if arrival := self._arrivals.get():
-                    first.append(arrival)
+                first += self._arrivals.get() or ()
                 yield None
         except Exception as error:  # noqa: BLE001 - raised again behind what came before it
             failure = error
@@ -318,7 +319,10 @@ class Stream:
             if failure:
                 raise failure
             while True:
-                yield self._arrivals.get()
+                if batch := self._arrivals.get(REST_S if self._resting else TICK_S):
+                    yield from batch
+                else:
+                    yield None
 
     def _packets(self, wanted: list[Any]) -> Iterator[Any]:
         packets = self._container.demux(wanted)
@@ -334,16 +338,31 @@ class Stream:
                 raise SourceError(f"{self._name}: nothing has come for {READ_TIMEOUT_S:.0f} s")
             yield packet
 
+    @property
+    def _resting(self) -> bool:
+        return not self._listeners and all(one.resting for one in self._pictures.values())
+
     def _demux(self, wanted: list[Any]) -> None:
+        batch: list[tuple[Any, int]] = []
         try:
             for packet in self._packets(wanted):
-                arrival = (packet, now_ns())
-                while not self._closing and not self._arrivals.put(arrival, until_s=0.5):
-                    pass
+                batch.append((packet, now_ns()))
                 if self._closing:
                     break
+                # While nothing but key frames is decoded, the main loop need not wake for each packet.
+                if (
+                    self._resting
+                    and not packet.is_keyframe
+                    and batch[-1][1] - batch[0][1] < REST_S * SECOND_NS
+                ):
+                    continue
+                while not self._closing and not self._arrivals.put(batch, until_s=0.5):
+                    pass
+                batch = []
+            self._arrivals.put(batch, until_s=0.0)
             self._arrivals.fail(EOFError())
         except Exception as error:  # noqa: BLE001 - the main loop will raise it
+            self._arrivals.put(batch, until_s=0.0)
             self._arrivals.fail(error)
         finally:
             if self._closing:
