@@ -6,16 +6,15 @@ converts each picture to the same size as BGR. Capture does more: it measures mo
 stamps, waits for the slots, and sends descriptors and observations. Its start is not counted.
 
 `handoff_ms` is the time from the lending of a slot to its receipt in another process, of a film at its
-own speed, while an engine is kept busy on one core as perceive would.
+own speed, while an engine runs without a pause in a thread of the receiving process.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import tempfile
+import threading
 import time
 from functools import partial
-from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import av
@@ -87,9 +86,8 @@ def _plain(film: Path) -> float:
 
 def _handoffs(data: Path) -> list[float]:
     source = {"kind": "stream", "url": str(data / SCENE), "rate_hz": 25}
-    context = multiprocessing.get_context("spawn")
-    stop = context.Event()
-    busy = context.Process(target=_busy, args=(data / "models/yolox_nano.onnx", stop), name="busy")
+    stop = threading.Event()
+    busy = threading.Thread(target=_busy, args=(data / "models/yolox_nano.onnx", stop), name="busy")
     busy.start()
     try:
         with Capturing({"cam": source}, view=VIEW) as capturing:
@@ -106,7 +104,7 @@ def _handoffs(data: Path) -> list[float]:
     return times[5:]
 
 
-def _busy(model: Path, stop: Event) -> None:
+def _busy(model: Path, stop: threading.Event) -> None:
     session = PlainSession(model)
     picture = np.zeros((1, 3, 416, 416), np.float32)
     while not stop.is_set():

@@ -1,4 +1,4 @@
-"""Whether inference feels the disk: while clips, snapshots and a full outbox are written, and while not.
+"""Whether inference feels the disk: while clips, snapshots and a filling outbox are written, and while not.
 
 yolox-nano runs ten times a second in the benchmark's own process, beside a real daemon with two cameras
 (films of 768×432, 2 Mbit/s, at their own speed) and two events a second. On the one side the broker is

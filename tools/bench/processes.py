@@ -26,9 +26,7 @@ def mosquitto(folder: Path) -> Iterator[str]:
     program = shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")
     if program is None:
         raise Unmeasurable("mosquitto is not installed (Debian: apt install mosquitto)")
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = int(sock.getsockname()[1])
+    port = free_port()
     config = folder / "mosquitto.conf"
     config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nlog_dest none\n", encoding="utf-8")
     process = subprocess.Popen([program, "-c", str(config)], stdin=subprocess.DEVNULL)
@@ -37,6 +35,13 @@ def mosquitto(folder: Path) -> Iterator[str]:
         yield f"mqtt://127.0.0.1:{port}"
     finally:
         _end(process)
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
 
 
 @contextlib.contextmanager
