@@ -110,6 +110,10 @@ def test_many_streams_and_subtitles(data: Path) -> None:
     path = data / "video/nasa_13013.mp4"
     items = read(cam=config(path), mic=config(path, "audio"))
     assert {item.source for item in items} == {"cam", "mic"}
+    # The better of its two pictures.
+    frames = [item.picture for item in items if isinstance(item, Frame)]
+    assert {(one.width, one.height) for one in frames} == {(480, 270)}
+    assert len(frames) == 390
 
 
 @pytest.mark.parametrize("modality", ["video", "audio"])

@@ -11,17 +11,30 @@ from typing import Any
 import pytest
 
 from tests.conftest import missing, mosquitto
+from tools.bench.__main__ import NAMES
 
 ROOT = Path(__file__).parents[2]
-BROKER = {"throughput", "latency", "start"}
+BROKER = {"throughput", "latency", "start", "io"}
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tools.bench", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=390, check=False)
 
 
-@pytest.mark.parametrize("name", ["dispatch", "throughput", "latency", "start"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "dispatch",
+        "throughput",
+        "latency",
+        "start",
+        *(
+            pytest.param(name, marks=[pytest.mark.long, pytest.mark.timeout(400)])
+            for name in ("capture", "motion", "idle", "sources", "io")
+        ),
+    ],
+)
 def test_a_benchmark_says_what_it_measured(name: str, data: Path) -> None:
     if name in BROKER:
         mosquitto()
@@ -55,7 +68,7 @@ def test_the_table_says_what_is_met(data: Path) -> None:
     assert "steal_share" in done.stdout
 
 
-@pytest.mark.parametrize("name", ["dispatch", "throughput", "latency", "start"])
+@pytest.mark.parametrize("name", NAMES)
 def test_missing_data_is_a_failure_with_a_reason(name: str, tmp_path: Path) -> None:
     done = bench(name, "--json", "--data", str(tmp_path))
     assert (done.returncode, done.stdout) == (1, "")

@@ -239,7 +239,11 @@ class Stream:
             who[stream.index] = (*who.get(stream.index, ()), name)
         if not self._watchers and not self._listeners:
             raise SourceError("; ".join(self.missing.values()), permanent=config.finite)
-        self._pictures = {index: Pictures(container.streams.video[0]) for index in self._watchers}
+        self._pictures = {
+            stream.index: Pictures(stream)
+            for stream in container.streams.video
+            if stream.index in self._watchers
+        }
         self._mixers: dict[int, Any] = {}
         # Packets outlive their container in the ring, and so have to what describes them.
         self._copies = av.open(os.devnull, "w", format="null")
