@@ -96,6 +96,8 @@ class Capture:
         self._pulse = Pulse(control)
         self._look_ns = self._served_ns = 0
         self._at_end = False
+        self._endless = not any(one.config.finite for one in self._sources.values())
+        """Silence is a fault. In a file one track may be shorter than the other."""
         self._patient = setup.replay and not setup.paced
         """Every frame waits for room; otherwise one without room is dropped."""
 
@@ -194,8 +196,10 @@ class Capture:
         if not self._setup.replay:
             for one in self._sources.values():
                 self._settle(one, now)
-        if self._patient:
-            return
+        if self._endless:
+            self._seek_progress(now)
+
+    def _seek_progress(self, now: int) -> None:
         alive = [one for one in self._sources.values() if one.state not in ("failed", "ended")]
         for one in alive:
             silent_ns = one.silent_ns(now)

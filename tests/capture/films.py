@@ -30,6 +30,7 @@ def flash_and_beep(
     *,
     picture: bool = True,
     sound: bool = True,
+    sound_s: int | None = None,
     flashes_s: tuple[int, ...] = FLASHES_S,
     b_frames: int = 2,
 ) -> Path:
@@ -51,7 +52,8 @@ def flash_and_beep(
                 container.mux(video.encode(frame))
             at = np.arange(48_000) / 48_000
             wave = (0.5 * on * np.sin(2 * np.pi * 1000 * at)).astype(np.float32)
-            for start in range(0, 48_000, 1000) if audio else ():
+            heard = audio and (sound_s is None or second < sound_s)
+            for start in range(0, 48_000, 1000) if heard else ():
                 part = av.AudioFrame.from_ndarray(wave[None, start : start + 1000], "fltp", "mono")
                 part.sample_rate, part.pts = 48_000, second * 48_000 + start
                 part.time_base = Fraction(1, 48_000)

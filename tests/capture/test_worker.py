@@ -17,6 +17,7 @@ from edged.wire.clock import SECOND_NS, now_ns
 from edged.wire.pool import Lease
 from edged.wire.records import Attach, Beat, Counts, Observations, Raise, RateState, SourceState
 from edged.wire.views import PictureView
+from tests.capture import films
 from tests.servers import media
 from tests.servers.http_stub import Answer, http_stub, live_ts
 from tests.servers.media import flash_and_beep
@@ -154,6 +155,14 @@ def test_a_reader_that_has_gone_already_costs_nothing() -> None:
         writing.close()
         frames = sum(isinstance(item, Lease) for item, _ in capturing.coming(2))
         assert frames >= 8
+
+
+def test_a_film_whose_sound_ends_early_is_not_stalled(tmp_path: Path) -> None:
+    film = films.flash_and_beep(tmp_path / "a.mp4", 4, sound_s=1)
+    source = {"kind": "stream", "url": str(film), "stalled_after_s": 0.5}
+    with Capturing({"cam": source, "mic": source | {"modality": "audio"}}) as capturing:
+        said = [(one.source, one.state) for one in states(capturing, 8)]
+    assert sorted(said) == sorted((n, s) for n in ("cam", "mic") for s in ("starting", "running", "ended"))
 
 
 def test_the_loop_goes_round_while_a_host_does_not_answer() -> None:
