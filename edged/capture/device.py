@@ -118,9 +118,14 @@ class Arrivals(Generic[T]):
             if fd >= 0:
                 self._poller.register(fd, select.POLLIN)
 
+    def close(self) -> None:
+        """Nobody reads any more, and the thread has said its last word."""
+        came, self._came = self._came, -1
+        if came >= 0:
+            os.close(came)
+
     def __del__(self) -> None:
-        # Not before: the thread may have something to say until it ends.
-        os.close(self._came)
+        self.close()
 
     def put(self, item: T, *, until_s: float = 3600.0) -> bool:
         """Waits for room; False when there was none for so long."""

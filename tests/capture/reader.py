@@ -25,7 +25,7 @@ def main() -> None:
     for name in sys.argv[1:]:
         _say(begins=name)
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak counts from here
-        _say(name=name, **_read(name), peak_bytes=_peak_bytes(), open_files=_open_files(), threads=_threads())
+        _say(name=name, **_read(name), peak_bytes=_peak_bytes(), threads=_threads(), open_files=_open_files())
 
 
 def _read(name: str) -> dict[str, str | int]:
@@ -59,7 +59,7 @@ def _open_files() -> int:
 
 
 def _threads() -> int:
-    """After a moment for those that are ending."""
+    """After a moment for those that are ending, and close what they have open."""
     deadline = time.monotonic() + 1
     while threading.active_count() > 1 and time.monotonic() < deadline:
         time.sleep(0.01)  # a thread that nobody joins tells nobody

@@ -176,6 +176,7 @@ def test_the_loop_goes_round_while_a_host_does_not_answer() -> None:
     assert len(beats) >= 8
 
 
+@pytest.mark.long
 def test_a_slow_main_loop_skips_to_a_key_frame_and_counts_it(tmp_path: Path) -> None:
     """SIGSTOP for two seconds stands for a machine that has no time."""
     film = media.picture_only(tmp_path / "a.ts", seconds=30)

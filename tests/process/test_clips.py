@@ -113,7 +113,7 @@ def test_a_clip_of_ten_seconds_before_and_five_after(
         assert shown.to_ndarray(format="gray").mean() > 128, "it is of what happened"
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.long)])
 def test_a_clip_is_whole_or_absent(number: int, film: Path, broker: Broker, tmp_path: Path) -> None:
     """The capture process dies, or hangs, while it writes; the next one goes on with what is left."""
     with (

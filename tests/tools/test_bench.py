@@ -26,12 +26,11 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     "name",
     [
         "dispatch",
-        "throughput",
-        "latency",
         "start",
         *(
             pytest.param(name, marks=[pytest.mark.long, pytest.mark.timeout(400)])
-            for name in ("capture", "motion", "idle", "sources", "io")
+            for name in NAMES
+            if name not in ("dispatch", "start")
         ),
     ],
 )

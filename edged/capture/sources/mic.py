@@ -253,6 +253,7 @@ class Input:
         if self._stream:
             self._stream.abort(ignore_errors=True)
             self._stream.close(ignore_errors=True)
+        self._arrivals.close()
 
     def _take(self, samples: Samples, frames: int, time: Any, status: Any) -> None:  # noqa: ANN401
         # In PortAudio's thread, which must not wait.

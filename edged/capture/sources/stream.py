@@ -252,8 +252,9 @@ class Stream:
             for index in (*self._watchers, *self._listeners)
         }
         self._arrivals: Arrivals[list[tuple[Any, int]]] = Arrivals(WAITING, timing.wake_fd)
-        self._closing = False
-        self._reader: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._closing = self._reading_on = False
+        """Who comes second, `close` or the end of the thread, closes the container."""
 
     def want(self, rates_hz: Mapping[str, float]) -> None:
         """A rate that key frames alone give is served by these alone."""
@@ -293,20 +294,22 @@ class Stream:
 
     def close(self) -> None:
         """Closes the container; where a read is under way, as soon as that is over."""
-        self._closing = True
-        if self._reader is None or not self._reader.is_alive():
+        with self._lock:
+            self._closing, over = True, not self._reading_on
+        if over:
             self._shut()
 
     def _shut(self) -> None:
         with contextlib.suppress(Exception):
             self._container.close()
+        self._arrivals.close()
 
     def _reading(self, wanted: list[Any]) -> Iterator[tuple[Any, int]]:
         return ((packet, 0) for packet in self._packets(wanted))
 
     def _arriving(self, wanted: list[Any]) -> Iterator[tuple[Any, int] | None]:
-        self._reader = threading.Thread(target=self._demux, args=(wanted,), name="demux", daemon=True)
-        self._reader.start()
+        self._reading_on = True
+        threading.Thread(target=self._demux, args=(wanted,), name="demux", daemon=True).start()
         first: list[tuple[Any, int]] = []
         failure: Exception | None = None
         try:
@@ -369,6 +372,8 @@ class Stream:
             self._arrivals.put(batch, until_s=0.0)
             self._arrivals.fail(error)
         finally:
+            with self._lock:
+                self._reading_on = False
             if self._closing:
                 self._shut()
 
