@@ -24,7 +24,7 @@ TARGETS = (
 )
 GLIBC = ("2014", "_2_17", "_2_27", "_2_28", "_2_31", "_2_34", "_2_35")
 """manylinux up to Ubuntu 22.04, which JetPack 6 is based on."""
-EXTRAS = "cpu,demo"
+EXTRAS = "camera,cpu,demo"
 """Those that users of every platform install; a Jetson leaves out `cpu`."""
 
 
