@@ -160,7 +160,12 @@ class Arrivals(Generic[T]):
         except queue.Empty:
             return None
         if isinstance(item, BaseException):
-            raise item
+            try:
+                raise item
+            finally:
+                del (
+                    item
+                )  # its traceback holds this frame: what is open would stay so until the next collection
         return item
 
 

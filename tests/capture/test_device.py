@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,3 +56,19 @@ def test_a_failure_comes_after_what_came_before_it() -> None:
     assert [arrivals.get(), arrivals.get()] == [1, 2], "even where there was no room left"
     with pytest.raises(OSError, match="unplugged"):
         arrivals.get()
+
+
+def test_a_failure_leaves_nothing_open() -> None:
+    """Without waiting for the garbage collector: descriptors are few, and reconnecting goes on for ever."""
+    gc.disable()
+    try:
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        for _ in range(5):
+            arrivals: Arrivals[int] = Arrivals(1)
+            arrivals.fail(OSError("unplugged"))
+            with pytest.raises(OSError, match="unplugged"):
+                arrivals.get()
+            del arrivals
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
+    finally:
+        gc.enable()

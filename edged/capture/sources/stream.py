@@ -324,7 +324,10 @@ class Stream:
         yield from first
         with contextlib.suppress(EOFError):
             if failure:
-                raise failure
+                try:
+                    raise failure
+                finally:
+                    del failure
             while True:
                 if batch := self._arrivals.get(REST_S if self._resting else TICK_S):
                     yield from batch
