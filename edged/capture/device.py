@@ -163,9 +163,8 @@ class Arrivals(Generic[T]):
             try:
                 raise item
             finally:
-                del (
-                    item
-                )  # its traceback holds this frame: what is open would stay so until the next collection
+                # Its traceback holds this frame, and the frame what is open, until the next collection.
+                del item
         return item
 
 
