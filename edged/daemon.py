@@ -135,8 +135,7 @@ class Daemon:
         self._ready: set[str] = set()
         self._newest_ns = 0
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
-        self._state = self._state_dir()
-        self._outbox = Outbox(self._state)
+        self._outbox = Outbox(self._outbox_dir())
         self._publisher = (
             Publisher(config.mqtt, config.device, self._outbox, self._loop, self._report)
             if config.mqtt
@@ -191,11 +190,14 @@ class Daemon:
         if self._scratch:
             self._scratch.cleanup()
 
-    def _state_dir(self) -> Path:
+    def _outbox_dir(self) -> Path:
         if self._options.replay or not self._config.mqtt:
             # Nothing outlives a replay, and without a broker nothing waits for one.
             self._scratch = tempfile.TemporaryDirectory(prefix="edged-")
             return Path(self._scratch.name)
+        return self._state_dir()
+
+    def _state_dir(self) -> Path:
         if self._config.state_dir:
             return Path(self._config.state_dir)
         if state := os.environ.get("STATE_DIRECTORY"):
@@ -313,13 +315,11 @@ class Daemon:
         source.rates = rates
         self._fusion.rates_hz[rates.source] = rates.rate_hz
         now = now_ns()
+        if known := self._stirred.pop(rates.source, None):
+            self._wish(self._adapt.ends(known, now))
         if rates.cause in ("motion", "sound"):
-            self._stirred[rates.source] = new_ulid(time.time_ns() // 1_000_000)
-            self._wish(
-                self._adapt.begins(rates.cause, (rates.source,), self._stirred[rates.source], now, now)
-            )
-        elif rates.source in self._stirred:
-            self._wish(self._adapt.ends(self._stirred.pop(rates.source), now))
+            stirred = self._stirred[rates.source] = new_ulid(time.time_ns() // 1_000_000)
+            self._wish(self._adapt.begins(rates.cause, (rates.source,), stirred, now, now))
         self._report()
 
     def _wish(self, wishes: list[Wish]) -> None:
@@ -387,7 +387,7 @@ class Daemon:
         records = [rule.record for rule in rules if rule.record]
         if tape is None and (self._options.replay or not (records or any(one.snapshot for one in rules))):
             return None
-        folder = tape or Path(clips.dir or self._state / "clips")
+        folder = tape or Path(clips.dir or self._state_dir() / "clips")
         return RecordSetup(
             folder=str(folder),
             tape=tape is not None,

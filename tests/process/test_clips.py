@@ -147,3 +147,20 @@ def test_nothing_is_recorded_unless_a_rule_says_so(broker: Broker, tmp_path: Pat
         with running("run", file, log=tmp_path / "log") as daemon:
             assert listener.wait(lambda: bool(listener.events("beep", "end")), 40), daemon.log.read_text()
     assert not (tmp_path / "state/clips").exists()
+
+
+def test_clips_are_kept_without_a_broker_too(tmp_path: Path) -> None:
+    """Nothing waits for a broker then, but what was recorded is no scratch."""
+    film = flash_and_beep(tmp_path / "film.mp4", 8, flashes_s=(2,), b_frames=0)
+    file = tmp_path / "yard.yaml"
+    with http_stub() as stub:
+        stub.answers["/live.ts"] = Answer(live_ts(film))
+        text = CONFIG.format(url="unused", folder=tmp_path, stream=stub.url("/live.ts"), before=1, after=1)
+        file.write_text(text.replace('mqtt: {url: "unused"}\n', ""))
+        with running("run", file, log=tmp_path / "log") as daemon:
+            deadline = time.monotonic() + 40
+            while not written(tmp_path, ".mp4") and time.monotonic() < deadline:
+                time.sleep(0.1)  # a file appears, and nothing tells of it
+            assert daemon.stop() < 3
+    (clip,) = written(tmp_path, ".mp4")
+    probe(clip)
