@@ -133,7 +133,7 @@ class Arrivals(Generic[T]):
         while not self.offer(item):
             if time.monotonic() > deadline:
                 return False
-            time.sleep(ROOM_S)
+            time.sleep(ROOM_S)  # in the reading thread: the queue has no way to tell of room
         return True
 
     def offer(self, item: T) -> bool:

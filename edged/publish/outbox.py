@@ -168,7 +168,7 @@ class Outbox:
                 self._failed = True
                 if ending:
                     return
-                time.sleep(RETRY_S)
+                time.sleep(RETRY_S)  # in its own thread: a full disk tells nobody when it has room again
             else:
                 if self._failed:
                     log.info("the outbox is written again")

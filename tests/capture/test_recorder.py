@@ -79,7 +79,7 @@ class Recording:
         deadline = time.monotonic() + 20
         while len(self.told) < count and time.monotonic() < deadline:
             self.it.tick(0)
-            time.sleep(0.01)
+            time.sleep(0.01)  # another thread writes, and `tick` is how one hears of it
         assert len(self.told) >= count, self.told
         return self.told
 
@@ -329,7 +329,7 @@ rec.feed(packets(Path(sys.argv[2])), until_s=12)
 while not (rec.told and list(Path(sys.argv[1]).rglob("*.part"))):
     rec.it.tick(0)
 print("open", flush=True)
-time.sleep(60)
+time.sleep(60)  # until it is killed
 """
 
 
@@ -462,7 +462,7 @@ class SlowMuxer(mux.Muxer):
 
     def write(self, one: Piece) -> None:
         """Takes long over each packet."""
-        time.sleep(0.2)
+        time.sleep(0.2)  # the slowness itself
         super().write(one)
 
 
@@ -521,7 +521,7 @@ from tests.capture.test_recorder import Recording
 rec = Recording(Path(sys.argv[1]), tape=True)
 rec.feed(packets(Path(sys.argv[2])), until_s=12)
 while rec.it._writer._waiting:
-    time.sleep(0.01)
+    time.sleep(0.01)  # another thread writes
 os.kill(os.getpid(), signal.SIGKILL)
 """
 

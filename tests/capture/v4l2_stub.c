@@ -1,6 +1,6 @@
 /* Cameras without hardware, for tests: answers the ioctls of Video4Linux as drivers do.
  *
- * Preloaded (LD_PRELOAD), it stands between a program and the C library's ioctl(). The nodes are plain
+ * Preloaded (ld.so --preload), it stands between a program and the C library's ioctl(). The nodes are plain
  * files in the folder $V4L2_STUB: video0 is a camera (YUYV and MJPG), video1 its node for metadata, video2
  * scales to any size, video3 is a sensor on CSI. Buffers are parts of the file itself, so that mmap() needs
  * no help. Files beside the nodes switch faults on: "busy", "gone", "wedged". "frame.jpg" is what MJPG shows.

@@ -66,7 +66,7 @@ class Watch(Listener):
 
     def listen(self, quiet_s: float) -> None:
         """The thread does it."""
-        time.sleep(quiet_s)
+        time.sleep(quiet_s)  # the thread listens meanwhile
 
     def close(self) -> None:
         """Stops listening."""

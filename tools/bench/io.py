@@ -84,9 +84,9 @@ def _timed(session: PlainSession, folder: Path, name: str, config: dict[str, Any
     picture = np.random.default_rng(0).uniform(0, 255, (1, 3, 416, 416)).astype(np.float32)
     times = []
     with daemon(write_config(folder, name, config)):
-        time.sleep(START_S)
+        time.sleep(START_S)  # starts are not counted
         begin = time.monotonic()
         for number in range(round(ROUND_S / PERIOD_S)):
-            time.sleep(max(0.0, begin + number * PERIOD_S - time.monotonic()))
+            time.sleep(max(0.0, begin + number * PERIOD_S - time.monotonic()))  # ten a second
             times.append(session.run_ns(picture) / 1e6)
     return times

@@ -54,9 +54,9 @@ def _watched(count: int, film: Path, scratch: Path) -> tuple[float, float]:
         events[f"moving{number}"] = {"video": {"source": name, "label": "motion", "min_score": 0.01}}
     config = write_config(scratch, "sources", {"sources": sources, "events": events})
     with daemon(config) as process:
-        time.sleep(START_S)
+        time.sleep(START_S)  # starts are not counted
         begin_ns, begin_cpu_ns = time.monotonic_ns(), _cpu_ns(family := _family(process.pid))
-        time.sleep(WATCH_S)
+        time.sleep(WATCH_S)  # the time that is measured
         spent_ns, lasted_ns = _cpu_ns(family) - begin_cpu_ns, time.monotonic_ns() - begin_ns
         if _family(process.pid) != family or len(family) != count + 1:
             raise Unmeasurable(f"{len(family) - 1} of {count} capture processes run")

@@ -288,7 +288,7 @@ class Camera:
             self._failure = error
         except cv2.error as error:
             self._failure = SourceError(f"{self._target.name}: OpenCV failed: {_first_line(error)}")
-        except BaseException as error:
+        except BaseException as error:  # the main loop will raise it
             self._failure = error
             raise
         finally:

@@ -190,7 +190,7 @@ def open(sources: Mapping[str, Config], timing: Timing) -> Stream:  # noqa: A001
         raise SourceError(message, permanent=first.finite) from error
     try:
         return Stream(sources, container, first, timing)
-    except BaseException:
+    except BaseException:  # whatever it was, the connection must not stay
         container.close()
         raise
 

@@ -49,7 +49,7 @@ class OnnxEngine:
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:
+        except Exception as error:  # its own have no common parent but this
             raise ModelError(f"{path}: ONNX Runtime can't load it: {_first_line(error)}") from error
         self._path = path
         self.inputs: dict[str, Array] = {}
@@ -80,7 +80,7 @@ class OnnxEngine:
         """
         try:
             self._session.run_with_iobinding(self._binding)
-        except Exception as error:
+        except Exception as error:  # as above
             raise ModelError(f"{self._path.name}: inference failed: {_first_line(error)}") from error
 
     def close(self) -> None:
