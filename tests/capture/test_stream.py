@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from av.audio.stream import AudioStream
 
+from edged.capture.address import redact, with_secrets
 from edged.capture.device import Encoded, Frame, Sound, Timing
 from edged.capture.sources import stream
 from edged.errors import SourceError
@@ -164,7 +165,7 @@ def test_a_truncated_file_ends_and_a_damaged_one_goes_on(data: Path, tmp_path: P
 
 def test_user_and_password_appear_in_no_message() -> None:
     url = "rtsp://me:secret@127.0.0.1:9/main"
-    assert stream.redact(url) == "rtsp://127.0.0.1:9/main"
+    assert redact(url) == "rtsp://127.0.0.1:9/main"
     with pytest.raises(SourceError) as caught:
         stream.open({"cam": config(url)}, REPLAY)
     assert "secret" not in str(caught.value)
@@ -172,19 +173,24 @@ def test_user_and_password_appear_in_no_message() -> None:
     assert not caught.value.permanent
 
 
+def opened(source: stream.Config) -> str:
+    """The URL that FFmpeg gets."""
+    return with_secrets(source.url, source.username, source.password_file)
+
+
 def test_user_and_password_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "password").write_text("s/e:c@ret\n")
     with_file = config("rtsp://127.0.0.1:9/main", username="me", password_file=str(tmp_path / "password"))
-    assert stream.address(with_file) == "rtsp://me:s%2Fe%3Ac%40ret@127.0.0.1:9/main"
+    assert opened(with_file) == "rtsp://me:s%2Fe%3Ac%40ret@127.0.0.1:9/main"
     with_variable = config("rtsp://me:${CAM_PASSWORD}@127.0.0.1:9/main")
     with pytest.raises(SourceError, match="CAM_PASSWORD is not set") as caught:
-        stream.address(with_variable)
+        opened(with_variable)
     assert caught.value.permanent
     monkeypatch.setenv("CAM_PASSWORD", "p@ss")
-    assert stream.address(with_variable) == "rtsp://me:p%40ss@127.0.0.1:9/main"
+    assert opened(with_variable) == "rtsp://me:p%40ss@127.0.0.1:9/main"
     (tmp_path / "password").unlink()
     with pytest.raises(SourceError, match="can't be read: No such file"):
-        stream.address(with_file)
+        opened(with_file)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +208,7 @@ def test_users_that_make_no_sense(url: str, more: dict[str, str]) -> None:
 
 def test_an_unquoted_password_is_refused_and_shown_to_nobody() -> None:
     url = "rtsp://admin:pa/ss@cam/1"
-    assert stream.redact(url) == "rtsp://cam/1"
+    assert redact(url) == "rtsp://cam/1"
     with pytest.raises(ValueError, match="percent-encoded"):
         config(url)
 

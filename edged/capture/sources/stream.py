@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
+from edged.capture.address import PROTOCOLS, checked, redact, with_secrets
 from edged.capture.device import TICK_S, Arrivals, Encoded, Frame, Item, Sound, Timing
 from edged.capture.pictures import MAX_PIXELS, Pictures
 from edged.capture.timebase import JUMP_NS, TimeBase
@@ -28,14 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PROTOCOLS = {
-    # What FFmpeg may open for each scheme: a playlist or a redirect must not lead elsewhere.
-    "": "file",
-    "http": "http,tcp",
-    "https": "https,http,tls,tcp",
-    "rtsp": "rtsp,rtp,udp,tcp",
-    "rtsps": "rtsps,rtsp,rtp,udp,tls,tcp",
-}
 OPEN_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 5.0
 PROBE_S = 1
@@ -55,24 +47,10 @@ MAX_BAD_PACKETS = 250
 """So many packets in a row that can't be decoded are the end of a stream."""
 NO_TIMESTAMPS = 0x80
 """Of a format's flags (avformat.h): the demuxer invents stamps; what comes is stamped at its arrival."""
-VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def _address(url: str, info: ValidationInfo) -> str:
-    if any(ord(sign) < 32 for sign in url):
-        raise ValueError("a URL holds no control characters")
-    scheme = urlsplit(url).scheme if "://" in url else ""
-    if scheme not in PROTOCOLS:
-        raise ValueError(f"'{scheme}://' is not supported; a file, {', '.join(s for s in PROTOCOLS if s)}")
-    if scheme:
-        parts = urlsplit(url)
-        if not parts.hostname:
-            raise ValueError("the URL names no host")
-        if "@" in url and "@" not in parts.netloc:
-            raise ValueError("a password with / ? or # has to be percent-encoded; or name a 'password_file'")
-        return url
-    folder = (info.context or {}).get("folder")
-    return str(Path(folder, url).absolute()) if folder else url
+    return checked(url, (info.context or {}).get("folder"))
 
 
 class Config(Source):
@@ -112,45 +90,6 @@ class Config(Source):
         return self
 
 
-def redact(url: str) -> str:
-    """The URL without user and password, for messages."""
-    if "://" not in url or "@" not in url:
-        return url
-    parts = urlsplit(url)
-    if "@" not in parts.netloc:  # an unquoted / in the password
-        return f"{parts.scheme}://{url.rpartition('@')[2]}"
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
-def address(config: Config) -> str:
-    """The URL with the variables and the user put in: for FFmpeg's eyes only.
-
-    Raises:
-        SourceError: a variable is not set, or the password can't be read.
-    """
-
-    def value(found: re.Match[str]) -> str:
-        if (text := os.environ.get(found[1])) is None:
-            message = f"{redact(config.url)}: the environment variable {found[1]} is not set"
-            raise SourceError(message, permanent=True)
-        return quote(text, safe="")
-
-    if "://" not in config.url:
-        return config.url
-    url = VARIABLE.sub(value, config.url)
-    if not config.username:
-        return url
-    user = quote(config.username, safe="")
-    if config.password_file:
-        try:
-            password = Path(config.password_file).read_text("utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SourceError(f"{config.password_file}: can't be read: {_reason(error)}") from error
-        user += ":" + quote(password, safe="")
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=f"{user}@{parts.netloc}"))
-
-
 def open(sources: Mapping[str, Config], timing: Timing) -> Stream:  # noqa: A001
     """Opens the URL that all `sources` share.
 
@@ -177,9 +116,12 @@ def open(sources: Mapping[str, Config], timing: Timing) -> Stream:  # noqa: A001
         options |= {"analyzeduration": str(PROBE_S * 1_000_000), "fpsprobesize": "0"}
     if scheme.startswith("rtsp"):
         options["rtsp_transport"] = first.transport
+    url = with_secrets(first.url, first.username, first.password_file)
     try:
         container = av.open(
-            address(first) if scheme or camera else f"file:{first.url}",
+            with_secrets(first.url, first.username, first.password_file)
+            if scheme or camera
+            else f"file:{first.url}",
             format="video4linux2,v4l2" if camera else None,
             options={} if camera else options,
             timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S) if scheme else None,
