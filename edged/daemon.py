@@ -14,7 +14,6 @@ from pathlib import Path
 import msgspec
 
 from edged import __version__
-from edged.config.adapt import AdaptRule
 from edged.config.schema import Config
 from edged.config.source import Source
 from edged.errors import EdgedError
@@ -25,6 +24,7 @@ from edged.health import ModelHealth, SourceHealth
 from edged.perceive.cards import load_card
 from edged.publish.mqtt import Publisher
 from edged.publish.outbox import Outbox
+from edged.setups import clip_setup, perceive_setup, tape_setup, wanted_of
 from edged.supervise import Worker
 from edged.wire.channel import Channel
 from edged.wire.clock import SECOND_NS, WallClock, now_ns
@@ -44,7 +44,7 @@ from edged.wire.records import (
     Setup,
     SourceState,
 )
-from edged.wire.setup import CaptureSetup, ModelSetup, PerceiveSetup, RecordSetup
+from edged.wire.setup import CaptureSetup
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +54,6 @@ TICK_S = 0.25
 REPORT_S = 10.0
 LATENESS_NS = 2 * SECOND_NS
 """An evidence that has not been heard of for so long is no longer waited for."""
-LATE_S = 5.0
-"""An event may be so much older than the wish for a clip of it."""
 CAPTURE_STARTING_S = 15.0
 """A capture process that has not said a word by then hangs."""
 STOP_S = 0.7
@@ -241,7 +239,7 @@ class Daemon:
     def started(self, worker: Worker) -> None:
         """Sends the setup, and joins the new process with the others by feeds of its own."""
         if worker is self._perceive:
-            worker.send(Setup(msgspec.json.encode(self._perceive_setup())))
+            worker.send(Setup(msgspec.json.encode(perceive_setup(self._config, ordered=self._ordered))))
             for capture in self._captures.values():
                 self._join(capture)
             return
@@ -381,53 +379,26 @@ class Daemon:
             self._wish(self._adapt.ends(event.id, now))
         return msgspec.structs.replace(event, clip=clip) if clip else event
 
-    def _record_setup(self, capture: _Capture) -> RecordSetup | None:
-        clips, tape = self._config.clips, self._options.record
-        rules = [rule for rule in self._config.adapt if self._reached(rule) & capture.sources.keys()]
-        records = [rule.record for rule in rules if rule.record]
-        if tape is None and (self._options.replay or not (records or any(one.snapshot for one in rules))):
-            return None
-        folder = tape or Path(clips.dir or self._state_dir() / "clips")
-        return RecordSetup(
-            folder=str(folder),
-            tape=tape is not None,
-            clips=bool(records),
-            start_ns=self._begun_ns,
-            before_s=max((record.before_s + LATE_S for record in records), default=0.0),
-            ring_bytes=int(clips.ring_bytes),
-            max_bytes=int(clips.max_bytes),
-            max_age_s=clips.max_age_s,
-        )
-
-    def _reached(self, rule: AdaptRule) -> set[str]:
-        """The sources that a rule takes clips or snapshots of."""
-        event = self._config.events.get(rule.when)
-        own = {one.source for _, one in event.evidences} if event else {str(rule.source)}
-        return own | set(rule.raises)
-
     def _capture_setup(self, capture: _Capture) -> CaptureSetup:
-        cards = {name: self._cards[name] for name in self._config.models}
-        wanted = [
-            (source, cards[name])
-            for name, model in self._config.models.items()
-            for source in model.sources
-            if source in capture.sources
-        ]
-        views = {
-            name: tuple(dict.fromkeys(card.view for source, card in wanted if source == name and card.view))
-            for name in capture.sources
-        }
+        options, config = self._options, self._config
+        record = None
+        if options.record:
+            record = tape_setup(config, options.record, self._begun_ns)
+        elif not options.replay:
+            clips = Path(config.clips.dir or self._state_dir() / "clips")
+            record = clip_setup(config, capture.sources.keys(), clips, self._begun_ns)
+        views, heard = wanted_of(config, self._cards, capture.sources)
         return CaptureSetup(
             name=capture.name,
             kind=capture.kind,
             sources={n: msgspec.Raw(s.model_dump_json().encode()) for n, s in capture.sources.items()},
-            views={name: some for name, some in views.items() if some},
-            heard=tuple(sorted({source for source, card in wanted if card.modality == "audio"})),
+            views=views,
+            heard=heard,
             generation=capture.worker.generation,
-            replay=self._options.replay,
-            paced=self._options.paced,
+            replay=options.replay,
+            paced=options.paced,
             start_ns=self._resume_ns(capture),
-            record=self._record_setup(capture),
+            record=record,
         )
 
     def _resume_ns(self, capture: _Capture) -> int:
@@ -442,23 +413,6 @@ class Daemon:
         if self._options.replay:
             return capture.newest_ns + 1
         return now_ns() - capture.first_ns
-
-    def _perceive_setup(self) -> PerceiveSetup:
-        newest = [name for name, source in self._config.sources.items() if source.modality == "video"]
-        return PerceiveSetup(
-            models={
-                name: ModelSetup(
-                    model.card,
-                    tuple(model.sources),
-                    model.priority,
-                    None if self._ordered else model.budget_ms,
-                    model.threads,
-                )
-                for name, model in self._config.models.items()
-            },
-            models_dirs=self._config.models_dirs,
-            newest=() if self._ordered else tuple(newest),
-        )
 
     def _join(self, capture: _Capture) -> None:
         if not (self._perceive and self._perceive.alive and capture.worker.alive and capture.views):

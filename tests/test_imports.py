@@ -11,6 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "edged"
 ROLES = {"capture", "perceive", "fuse", "publish"}
 JOINERS = {
+    "setups",
     "daemon",
     "cli",
     "demo",

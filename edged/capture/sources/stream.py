@@ -119,9 +119,7 @@ def open(sources: Mapping[str, Config], timing: Timing) -> Stream:  # noqa: A001
     url = with_secrets(first.url, first.username, first.password_file)
     try:
         container = av.open(
-            with_secrets(first.url, first.username, first.password_file)
-            if scheme or camera
-            else f"file:{first.url}",
+            url if scheme or camera else f"file:{url}",
             format="video4linux2,v4l2" if camera else None,
             options={} if camera else options,
             timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S) if scheme else None,
